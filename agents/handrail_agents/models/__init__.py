@@ -1,0 +1,1 @@
+"""The models that agents think with: scripted, Anthropic, OpenAI-compatible. One interface (`base`)."""

@@ -1,0 +1,5 @@
+"""Everything around a run: stack, receiver, store, sources, forest, rules, investigation, pytest plugin, command line."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,27 @@
+"""How the command line speaks: one console for people, JSON for programs, one line for an error.
+
+Results go to stdout, progress and errors to stderr. Colour follows NO_COLOR, FORCE_COLOR and the terminal (rich).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """Write one JSON document to stdout, never coloured or wrapped."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_error(message: str) -> None:
+    """Write `handrail: message` to stderr."""
+    stderr.print(f"[bold red]handrail:[/] {escape(message)}")

@@ -1,0 +1,153 @@
+"""OTLP on the wire ↔ the read model: protobuf and JSON requests in, `Span` and `LogEvent` values out.
+
+OTLP/JSON differs from protobuf's own JSON mapping in one thing: ids are hex instead of base64 (OTLP specification,
+"JSON Protobuf Encoding").
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
+
+from handrail_harness.spans import AttributeValue, Link, LogEvent, Span, SpanEvent, SpanKind, StatusCode
+
+Request = TypeVar(
+    "Request", ExportTraceServiceRequest, ExportLogsServiceRequest, ExportMetricsServiceRequest
+)
+
+_KINDS: tuple[SpanKind, ...] = ("unspecified", "internal", "server", "client", "producer", "consumer")
+_STATUS: tuple[StatusCode, ...] = ("unset", "ok", "error")
+_ID_KEYS = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
+
+
+class MalformedOTLP(ValueError):
+    """The bytes are not an OTLP request."""
+
+
+def parse_protobuf(body: bytes, request: type[Request]) -> Request:
+    """Decode an OTLP/protobuf request body; raises `MalformedOTLP`."""
+    message = request()
+    try:
+        message.ParseFromString(body)
+    except DecodeError as error:
+        raise MalformedOTLP(f"not an OTLP {request.__name__}: {error}") from error
+    return message
+
+
+def parse_json(body: bytes | str, request: type[Request]) -> Request:
+    """Decode an OTLP/JSON request body (hex ids); raises `MalformedOTLP`."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedOTLP(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise MalformedOTLP(f"an OTLP {request.__name__} is a JSON object, not {type(document).__name__}")
+    return from_json_document(document, request)
+
+
+def from_json_document(document: dict[str, Any], request: type[Request]) -> Request:
+    """Decode an already parsed OTLP/JSON object; raises `MalformedOTLP`."""
+    try:
+        return json_format.ParseDict(_ids_to_base64(document), request(), ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise MalformedOTLP(f"not an OTLP {request.__name__}: {error}") from error
+
+
+def to_json_document(message: ExportTraceServiceRequest | ExportLogsServiceRequest) -> dict[str, Any]:
+    """Encode a request as an OTLP/JSON object (hex ids, numeric enums, 64-bit numbers as strings)."""
+    document: dict[str, Any] = json_format.MessageToDict(message, use_integers_for_enums=True)
+    return _map_ids(document, lambda text: base64.b64decode(text).hex())  # type: ignore[no-any-return]
+
+
+def spans_of(request: ExportTraceServiceRequest) -> Iterator[Span]:
+    """Yield every span of a trace request in its order on the wire, duplicates included."""
+    for resource_spans in request.resource_spans:
+        resource = attributes_of(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            for wire in scope_spans.spans:
+                yield span_of(wire, resource, scope_spans.scope.name)
+
+
+def span_of(wire: WireSpan, resource: dict[str, AttributeValue], scope_name: str) -> Span:
+    """Return one wire span as a `Span`."""
+    return Span(
+        trace_id=wire.trace_id.hex(),
+        span_id=wire.span_id.hex(),
+        parent_span_id=wire.parent_span_id.hex(),
+        name=wire.name,
+        kind=_KINDS[wire.kind] if 0 <= wire.kind < len(_KINDS) else "unspecified",
+        start_unix_nano=wire.start_time_unix_nano,
+        end_unix_nano=wire.end_time_unix_nano,
+        attributes=attributes_of(wire.attributes),
+        links=tuple(
+            Link(link.trace_id.hex(), link.span_id.hex(), attributes_of(link.attributes)) for link in wire.links
+        ),
+        events=tuple(
+            SpanEvent(event.name, event.time_unix_nano, attributes_of(event.attributes)) for event in wire.events
+        ),
+        status_code=_STATUS[wire.status.code] if 0 <= wire.status.code < len(_STATUS) else "unset",
+        status_message=wire.status.message,
+        trace_state=wire.trace_state,
+        flags=wire.flags,
+        resource=resource,
+        scope_name=scope_name,
+    )
+
+
+def events_of(request: ExportLogsServiceRequest) -> Iterator[LogEvent]:
+    """Yield the log-based events (records with an event name) of a logs request."""
+    for resource_logs in request.resource_logs:
+        resource = attributes_of(resource_logs.resource.attributes)
+        for scope_logs in resource_logs.scope_logs:
+            for record in scope_logs.log_records:
+                if record.event_name:
+                    yield LogEvent(
+                        trace_id=record.trace_id.hex(),
+                        span_id=record.span_id.hex(),
+                        event_name=record.event_name,
+                        time_unix_nano=record.time_unix_nano or record.observed_time_unix_nano,
+                        attributes=attributes_of(record.attributes),
+                        resource=resource,
+                    )
+
+
+def attributes_of(pairs: Sequence[KeyValue]) -> dict[str, AttributeValue]:
+    """Return OTLP key-value pairs as a dictionary; of a repeated key the last value counts."""
+    return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def _value(value: AnyValue) -> AttributeValue:
+    which = value.WhichOneof("value")
+    if which is None:
+        return None
+    if which == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    if which == "kvlist_value":
+        return {pair.key: _value(pair.value) for pair in value.kvlist_value.values}
+    scalar: str | bool | int | float | bytes = getattr(value, which)
+    return scalar
+
+
+def _ids_to_base64(document: Any) -> Any:
+    return _map_ids(document, lambda text: base64.b64encode(bytes.fromhex(text)).decode("ascii"))
+
+
+def _map_ids(node: Any, convert: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: convert(value) if key in _ID_KEYS and isinstance(value, str) else _map_ids(value, convert)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_map_ids(item, convert) for item in node]
+    return node

@@ -1,0 +1,1 @@
+"""Starts, finds and stops what a run needs around it: Redis, the receiver, workers."""

@@ -1,0 +1,149 @@
+"""The names on the wire: every span, attribute, event, header and baggage key that Handrail writes or reads.
+
+The one place that spells these strings; everything else imports them. GenAI names follow the OpenTelemetry
+GenAI conventions at `GENAI_CONVENTIONS_REF` (status Development, no release), messaging names the OpenTelemetry
+messaging conventions (Development), `agent.*` names are Handrail's own. No logic in here.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+GENAI_CONVENTIONS_REF: Final = "open-telemetry/semantic-conventions-genai, main as of November 2026"
+
+# --- GenAI ------------------------------------------------------------------------------------------------
+GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
+GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
+GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
+GEN_AI_TOOL_TYPE: Final = "gen_ai.tool.type"
+GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
+GEN_AI_DATA_SOURCE_ID: Final = "gen_ai.data_source.id"
+GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
+GEN_AI_CONVERSATION_COMPACTED: Final = "gen_ai.conversation.compacted"
+
+OPERATION_CHAT: Final = "chat"
+OPERATION_INVOKE_AGENT: Final = "invoke_agent"
+OPERATION_EXECUTE_TOOL: Final = "execute_tool"
+OPERATION_RETRIEVAL: Final = "retrieval"
+
+# --- Messaging --------------------------------------------------------------------------------------------
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
+MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
+MESSAGING_CLIENT_ID: Final = "messaging.client.id"
+
+OPERATION_SEND: Final = "send"
+OPERATION_PROCESS: Final = "process"
+
+MESSAGE_ATTEMPT: Final = "agent.message.attempt"
+MESSAGE_REDELIVERED: Final = "agent.message.redelivered"
+MESSAGE_ENQUEUED_AT: Final = "agent.message.enqueued_at"
+MESSAGE_QUEUE_WAIT: Final = "agent.message.queue_wait"
+MESSAGE_ROOT_ID: Final = "agent.message.root_id"
+MESSAGE_PARENT_ID: Final = "agent.message.parent_id"
+
+# --- What opentelemetry-instrumentation-celery emits, kept so that existing dashboards go on working --------
+CELERY_ACTION: Final = "celery.action"
+CELERY_TASK_NAME: Final = "celery.task_name"
+CELERY_STATE: Final = "celery.state"
+
+# --- Runs, delegation ---------------------------------------------------------------------------------------
+RUN_ID: Final = "agent.run.id"
+RUN_SEGMENT: Final = "agent.run.segment"
+DELEGATION_REASON: Final = "agent.delegation.reason"
+DELEGATION_DEPTH: Final = "agent.delegation.depth"
+DELEGATION_PATH: Final = "agent.delegation.path"
+CALLER_NAME: Final = "agent.caller.name"
+
+# --- Decisions and tools ------------------------------------------------------------------------------------
+DECISION_ID: Final = "agent.decision.id"
+DECISION_INTENT: Final = "agent.decision.intent"
+DECISION_REASONING: Final = "agent.decision.reasoning"
+DECISION_CONTEXT_SOURCE: Final = "agent.decision.context_source"
+DECISION_OBSERVED_SOURCE: Final = "agent.decision.observed_source"
+DECISION_SOURCE_VERDICT: Final = "agent.decision.source_verdict"
+DECISION_RISK: Final = "agent.decision.risk"
+DECISION_DECLARED_RISK: Final = "agent.decision.declared_risk"
+DECISION_REVERSIBLE: Final = "agent.decision.reversible"
+TOOL_DISPOSITION: Final = "agent.tool.disposition"
+TOOL_RESULT_STATUS: Final = "agent.tool.result_status"
+TOOL_TOUCHES: Final = "agent.tool.touches"
+TOOL_ARGS_DIGEST: Final = "agent.tool.args_digest"
+TOOL_CREDENTIAL_ID: Final = "agent.tool.credential.id"
+APPROVAL_ID: Final = "agent.approval.id"
+APPROVAL_OUTCOME: Final = "agent.approval.outcome"
+APPROVAL_APPROVER: Final = "agent.approval.approver"
+APPROVAL_WAIT: Final = "agent.approval.wait"
+ABANDONED: Final = "agent.abandoned"
+GATE: Final = "agent.gate"
+"""`off` on every span that an agent system with its gate switched off let through; absent otherwise."""
+
+INTENT_MAX_CHARS: Final = 256
+REASONING_MAX_CHARS: Final = 512
+REASON_MAX_CHARS: Final = 512
+
+Risk = Literal["read", "write", "external", "access_change", "destructive"]
+RISKS: Final[tuple[Risk, ...]] = get_args(Risk)
+"""Lowest first: the effective risk of a call is the later of two entries."""
+
+ContextSource = Literal[
+    "operator", "user_message", "tool_output", "retrieved_document", "file", "memory", "delegation", "unknown"
+]
+CONTEXT_SOURCES: Final[tuple[ContextSource, ...]] = get_args(ContextSource)
+
+SourceVerdict = Literal["confirmed", "contradicted", "undetermined"]
+SOURCE_VERDICTS: Final[tuple[SourceVerdict, ...]] = get_args(SourceVerdict)
+
+Disposition = Literal[
+    "executed",
+    "awaiting_approval",
+    "denied",
+    "expired",
+    "no_decision_record",
+    "invalid_arguments",
+    "unknown_tool",
+    "in_doubt",
+    "cancelled",
+    "over_budget",
+]
+DISPOSITIONS: Final[tuple[Disposition, ...]] = get_args(Disposition)
+
+ResultStatus = Literal["ok", "error", "none"]
+RESULT_STATUSES: Final[tuple[ResultStatus, ...]] = get_args(ResultStatus)
+
+# --- Links, events, errors ----------------------------------------------------------------------------------
+LINK_TYPE: Final = "agent.link.type"
+LINK_CREATION_CONTEXT: Final = "creation_context"
+LINK_CAUSED_BY_GENERATION: Final = "caused_by_generation"
+LINK_INFORMED_BY: Final = "informed_by"
+LINK_PREVIOUS_SEGMENT: Final = "previous_segment"
+LINK_WOKEN_BY: Final = "woken_by"
+LINK_RETRY_OF: Final = "retry_of"
+
+EVENT_DECISION: Final = "agent.decision"
+EVENT_TOOL_CONTENT: Final = "agent.tool.content"
+EVENT_INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
+
+ERROR_TYPE: Final = "error.type"
+ERROR_WORKER_LOST: Final = "worker_lost"
+
+# --- Message headers and baggage ------------------------------------------------------------------------------
+HEADER_TRACEPARENT: Final = "traceparent"
+HEADER_TRACESTATE: Final = "tracestate"
+HEADER_BAGGAGE: Final = "baggage"
+HEADER_HANDRAIL: Final = "handrail"
+"""Message header of an agent hand-off: which run, which invocation, who delegated (handrail_agents.handoff)."""
+
+BAGGAGE_RUN_ID: Final = RUN_ID
+
+CAPTURE_CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
