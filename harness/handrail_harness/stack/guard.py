@@ -1,6 +1,6 @@
 """Runs one command and takes it along when its owner dies, however the owner died.
 
-A script of its own, started by `process.Child` with `-I -S` (nothing of site-packages, so it costs little). The
+A script of its own, started by `process.Child` with `-I -S` (nothing of site-packages: it costs little). The
 owner holds the write end of this process's standard input: end of file means that the owner is gone, even by
 SIGKILL. PR_SET_PDEATHSIG on the command alone would not do: it follows the owner's *thread*, and spares
 grandchildren.

@@ -24,9 +24,9 @@ _READY = re.compile(r"\S+@\S+ ready\.")
 class Worker:
     """`celery -A module:app worker -Q queues` as a subprocess; a context manager.
 
-    `app` is `module:attribute` (or `module`), found from `cwd` and PYTHONPATH; `queues` are queue names (all queues of
-    the app's configuration when empty); `env` is added to this process's environment. `pool` is Celery's
-    (`prefork`, `solo`, `threads`, `gevent`), `concurrency` the number of pool children.
+    `app` is `module:attribute` (or `module`), found from `cwd` and PYTHONPATH; `queues` are queue names (all
+    queues of the app's configuration when empty); `env` is added to this process's environment. `pool` is
+    Celery's (`prefork`, `solo`, `threads`, `gevent`), `concurrency` the number of pool children.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Worker:
         return [child.pid for child in sorted(children, key=lambda child: child.create_time())]
 
     def start(self, *, timeout: float = 60.0) -> Worker:
-        """Start the worker and wait until it says that it is ready; raises `StackError` with its last words."""
+        """Start the worker and wait until it is ready; raises `StackError` with its last words."""
         return self.launch().wait_ready(timeout=timeout)
 
     def launch(self) -> Worker:
@@ -105,7 +105,7 @@ class Worker:
         return self
 
     def stop(self, *, timeout: float = 20.0) -> None:
-        """Stop warm: SIGTERM, so that running tasks end first; SIGKILL after `timeout` seconds. May be repeated."""
+        """Stop warm: SIGTERM, so that running tasks end first; SIGKILL after `timeout` seconds."""
         if self._child:
             self._child.close(grace=timeout)
 
