@@ -1,5 +1,26 @@
-"""Propagation of W3C trace context through Celery messages: "this message belongs under that span", and nothing about agents."""
+"""W3C trace context through Celery messages: "this message belongs under that span", nothing about agents.
+
+`instrument(app)` is the one call; it works alone, in any Celery project.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from handrail_propagation.errors import ConfigurationError, HandrailError
+from handrail_propagation.events import emit_event
+from handrail_propagation.lineage import current_run_id, run_context
+from handrail_propagation.redaction import redact
+from handrail_propagation.telemetry import Telemetry, flush, instrument, tracer, uninstrument
+
+__all__ = [
+    "ConfigurationError",
+    "HandrailError",
+    "Telemetry",
+    "current_run_id",
+    "emit_event",
+    "flush",
+    "instrument",
+    "redact",
+    "run_context",
+    "tracer",
+    "uninstrument",
+]

@@ -1,0 +1,160 @@
+"""Settings of this package: one typed table, read once from the environment by `instrument()`.
+
+`OTEL_*` variables come first; a variable of our own exists only where OpenTelemetry has none. What the SDK
+reads by itself (endpoints, headers, `OTEL_BSP_*`, `OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES`, span
+limits) is left to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal, get_args
+
+from handrail_propagation.conventions import BAGGAGE_RUN_ID
+from handrail_propagation.errors import ConfigurationError
+
+Protocol = Literal["http/protobuf", "grpc"]
+Trust = Literal["continue", "restart", "drop"]
+
+
+def _setting(*variables: str, default: Any, doc: str) -> Any:  # as in dataclasses.field
+    return field(default=default, metadata={"variables": variables, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What `instrument()` does; each field names the variables that set it, the first one present wins."""
+
+    disabled: bool = _setting(
+        "OTEL_SDK_DISABLED",
+        default=False,
+        doc="No spans, events or metrics; headers still pass from hop to hop.",
+    )
+    traces_exporter: tuple[str, ...] = _setting(
+        "OTEL_TRACES_EXPORTER",
+        default=("otlp",),
+        doc="Where spans go: `otlp`, `console`, `none`, or the names of installed exporters.",
+    )
+    logs_exporter: tuple[str, ...] = _setting(
+        "OTEL_LOGS_EXPORTER", default=("otlp",), doc="Where log-based events (decision records) go."
+    )
+    metrics_exporter: tuple[str, ...] = _setting(
+        "OTEL_METRICS_EXPORTER",
+        default=(),
+        doc="Where metrics go. Off unless asked for, since each pool child exports its own.",
+    )
+    traces_protocol: Protocol = _setting(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        default="http/protobuf",
+        doc="OTLP transport of spans: `http/protobuf` or `grpc`.",
+    )
+    logs_protocol: Protocol = _setting(
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        default="http/protobuf",
+        doc="OTLP transport of events: `http/protobuf` or `grpc`.",
+    )
+    metrics_protocol: Protocol = _setting(
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        default="http/protobuf",
+        doc="OTLP transport of metrics: `http/protobuf` or `grpc`.",
+    )
+    service_name: str = _setting(
+        "OTEL_SERVICE_NAME", default="", doc="`service.name`; when unset, the Celery app's name."
+    )
+    flush_timeout: float = _setting(
+        "HANDRAIL_FLUSH_TIMEOUT",
+        default=5.0,
+        doc="Seconds that a stopping process may spend on its last export.",
+    )
+    trust: Trust = _setting(
+        "HANDRAIL_TRUST",
+        default="continue",
+        doc="What a consumer does with the trace context of a message: `continue` it, `restart` (a new trace "
+        "with a link to the claimed one) or `drop` it.",
+    )
+    baggage_keys: tuple[str, ...] = _setting(
+        "HANDRAIL_BAGGAGE_KEYS",
+        default=(BAGGAGE_RUN_ID,),
+        doc="Baggage entries that go into and come out of message headers, comma-separated.",
+    )
+    span_events: bool = _setting(
+        "HANDRAIL_SPAN_EVENTS",
+        default=True,
+        doc="Whether an event is also added to its span, for stores that keep no logs (Jaeger).",
+    )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Config:
+        """Read the table from `environ` (default: `os.environ`).
+
+        Raises `ConfigurationError`, naming the variable, for a value outside of what the table allows.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for entry in fields(cls):
+            for variable in entry.metadata["variables"]:
+                text = environ.get(variable, "").strip()
+                if text:
+                    values[entry.name] = _PARSERS[entry.name](variable, text)
+                    break
+        return cls(**values)
+
+
+def _boolean(variable: str, text: str) -> bool:
+    # OpenTelemetry, "Boolean value": anything that is not "true" is false.
+    return text.lower() == "true"
+
+
+def _number(variable: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3600:
+        raise ConfigurationError(f"{variable}={text!r} is not a number of seconds from 0 to 3600.")
+    return value
+
+
+def _text(variable: str, text: str) -> str:
+    return text
+
+
+def _names(variable: str, text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _exporters(variable: str, text: str) -> tuple[str, ...]:
+    return tuple(name for name in _names(variable, text) if name.lower() != "none")
+
+
+class _OneOf:
+    """One of the values of a `Literal`."""
+
+    def __init__(self, literal: Any) -> None:
+        self.allowed: tuple[str, ...] = get_args(literal)
+
+    def __call__(self, variable: str, text: str) -> str:
+        if text.lower() not in self.allowed:
+            raise ConfigurationError(f"{variable}={text!r} is not one of {', '.join(self.allowed)}.")
+        return text.lower()
+
+
+_PARSERS: Final[dict[str, Any]] = {
+    "disabled": _boolean,
+    "traces_exporter": _exporters,
+    "logs_exporter": _exporters,
+    "metrics_exporter": _exporters,
+    "traces_protocol": _OneOf(Protocol),
+    "logs_protocol": _OneOf(Protocol),
+    "metrics_protocol": _OneOf(Protocol),
+    "service_name": _text,
+    "flush_timeout": _number,
+    "trust": _OneOf(Trust),
+    "baggage_keys": _names,
+    "span_events": _boolean,
+}

@@ -1,0 +1,109 @@
+"""Finds the providers that the application has set, and makes the missing ones from `OTEL_*` variables."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+
+from handrail_propagation.config import Config
+from handrail_propagation.exporters import log_exporter, metric_exporter, span_exporter
+from handrail_propagation.processor import RunIdProcessor
+from handrail_propagation.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+_log = logging.getLogger(__name__)
+
+
+def build(
+    config: Config,
+    *,
+    tracer_provider: TracerProvider | None,
+    logger_provider: LoggerProvider | None,
+    meter_provider: MeterProvider | None,
+    service_name: str,
+) -> Telemetry:
+    """Return telemetry on the given providers, else the global ones, else new ones that become global."""
+    resource = _resource(config, service_name)
+    traces = tracer_provider or _found(trace.get_tracer_provider(), "ProxyTracerProvider")
+    if traces is None:
+        traces = _tracer_provider(config, resource)
+        trace.set_tracer_provider(traces)
+    logs = logger_provider or _found(_logs.get_logger_provider(), "ProxyLoggerProvider")
+    if logs is None:
+        logs = _logger_provider(config, resource)
+        _logs.set_logger_provider(logs)
+    meters = meter_provider or _found(metrics.get_meter_provider(), "_ProxyMeterProvider")
+    if meters is None:
+        meters = _meter_provider(config, resource)
+        if config.metrics_exporter:
+            metrics.set_meter_provider(meters)
+    _stamp_run_ids(traces)
+    return Telemetry(tracer_provider=traces, logger_provider=logs, meter_provider=meters, config=config)
+
+
+def _found(provider: Any, placeholder: str) -> Any:
+    """Return the global provider, or `None` while it is the API's placeholder."""
+    return None if type(provider).__name__ == placeholder else provider
+
+
+def _resource(config: Config, service_name: str) -> Resource:
+    named = config.service_name or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    # Resource.create() lets its argument win over the environment, so it is passed only where that is silent.
+    return Resource.create({} if named or not service_name else {"service.name": service_name})
+
+
+def _tracer_provider(config: Config, resource: Resource) -> SdkTracerProvider:
+    provider = SdkTracerProvider(resource=resource)
+    for name in () if config.disabled else config.traces_exporter:
+        processor: SpanProcessor
+        if name == "console":
+            processor = SimpleSpanProcessor(ConsoleSpanExporter())
+        else:
+            processor = BatchSpanProcessor(span_exporter(name, config.traces_protocol))
+        provider.add_span_processor(processor)
+    return provider
+
+
+def _logger_provider(config: Config, resource: Resource) -> SdkLoggerProvider:
+    provider = SdkLoggerProvider(resource=resource)
+    for name in () if config.disabled else config.logs_exporter:
+        provider.add_log_record_processor(BatchLogRecordProcessor(log_exporter(name, config.logs_protocol)))
+    return provider
+
+
+def _meter_provider(config: Config, resource: Resource) -> MeterProvider:
+    if config.disabled or not config.metrics_exporter:
+        return metrics.NoOpMeterProvider()
+    readers = [
+        PeriodicExportingMetricReader(metric_exporter(name, config.metrics_protocol))
+        for name in config.metrics_exporter
+    ]
+    return SdkMeterProvider(resource=resource, metric_readers=readers)
+
+
+def _stamp_run_ids(provider: TracerProvider) -> None:
+    """Add our span processor to an SDK provider, once; somebody else's kind of provider is left as it is."""
+    if not isinstance(provider, SdkTracerProvider):
+        _log.warning(
+            "the tracer provider is a %s, not the SDK's: other libraries' spans will not carry agent.run.id",
+            type(provider).__name__,
+        )
+        return
+    present = getattr(provider._active_span_processor, "_span_processors", ())
+    if not any(isinstance(processor, RunIdProcessor) for processor in present):
+        provider.add_span_processor(RunIdProcessor())
