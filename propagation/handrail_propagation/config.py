@@ -19,7 +19,7 @@ Protocol = Literal["http/protobuf", "grpc"]
 Trust = Literal["continue", "restart", "drop"]
 
 
-def _setting(*variables: str, default: Any, doc: str) -> Any:  # as in dataclasses.field
+def _setting(*variables: str, default: Any, doc: str) -> Any:
     return field(default=default, metadata={"variables": variables, "doc": doc})
 
 
@@ -45,19 +45,19 @@ class Config:
         default=(),
         doc="Where metrics go. Off unless asked for, since each pool child exports its own.",
     )
-    traces_protocol: Protocol = _setting(
+    traces_protocol: Protocol = _setting(  # noqa: RUF009
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         default="http/protobuf",
         doc="OTLP transport of spans: `http/protobuf` or `grpc`.",
     )
-    logs_protocol: Protocol = _setting(
+    logs_protocol: Protocol = _setting(  # noqa: RUF009
         "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         default="http/protobuf",
         doc="OTLP transport of events: `http/protobuf` or `grpc`.",
     )
-    metrics_protocol: Protocol = _setting(
+    metrics_protocol: Protocol = _setting(  # noqa: RUF009
         "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         default="http/protobuf",
@@ -71,7 +71,7 @@ class Config:
         default=5.0,
         doc="Seconds that a stopping process may spend on its last export.",
     )
-    trust: Trust = _setting(
+    trust: Trust = _setting(  # noqa: RUF009
         "HANDRAIL_TRUST",
         default="continue",
         doc="What a consumer does with the trace context of a message: `continue` it, `restart` (a new trace "

@@ -24,9 +24,9 @@ def emit_event(
 ) -> None:
     """Emit one log-based event; it never raises.
 
-    The event belongs to `span` if given, else to the span of `context` (default: the current one). With `span`,
-    the event is added to the span, too (switch off with `HANDRAIL_SPAN_EVENTS=false`). Attributes whose value
-    is `None` are left out.
+    The event belongs to `span` if given, else to the span of `context` (default: the current one). With
+    `span`, the event is added to the span, too (switch off with `HANDRAIL_SPAN_EVENTS=false`). Attributes
+    whose value is `None` are left out.
     """
     from handrail_propagation import telemetry
 

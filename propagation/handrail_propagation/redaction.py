@@ -1,6 +1,6 @@
 """The one choke point through which text goes before it is recorded anywhere.
 
-Layers, cheapest and surest first: this process's own secrets, PEM blocks, passwords in URLs, known token shapes,
+Layers, surest first: this process's own secrets, PEM blocks, passwords in URLs, known token shapes,
 `key=value`, then long words that look random. Ordinary prose, trace ids, UUIDs and digests pass: a tool that
 masks those is switched off by its users.
 """

@@ -175,8 +175,9 @@ def _within(timeout: float, calls: list[Any]) -> bool:
         for call in calls:
             try:
                 results.append(call() is not False)
-            except Exception:  # noqa: BLE001 - a user's processor may raise anything; the others still get
-            their turn _log.warning("flush failed", exc_info=True) results.append(False)
+            except Exception:  # noqa: BLE001 - a user's processor may raise anything; the others get their turn
+                _log.warning("flush failed", exc_info=True)
+                results.append(False)
 
     thread = threading.Thread(target=run, name="handrail-flush", daemon=True)
     thread.start()
