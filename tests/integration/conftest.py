@@ -1,4 +1,4 @@
-"""What the integration tests stand on: a real redis-server and real worker processes."""
+"""What the integration tests stand on: a real redis-server, a real receiver, real worker processes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from typing import Any
 
 import pytest
 
-from handrail_harness.stack.redis import RedisServer
+from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_harness.stack.workers import Worker
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """URL (with password) of a redis-server of this test session; use queue and key names of your own."""
-    with RedisServer() as server:
-        yield server.url
+def stack() -> Iterator[EmbeddedStack]:
+    """Redis, receiver and store of this test session; traces and queues of all tests share it."""
+    with EmbeddedStack() as embedded:
+        yield embedded
+
+
+@pytest.fixture(scope="session")
+def redis_url(stack: EmbeddedStack) -> str:
+    """URL (with password) of the stack's redis-server; use queue and key names of your own."""
+    return stack.redis_url
 
 
 @pytest.fixture

@@ -1,0 +1,158 @@
+"""The embedded stack: Redis and the receiver with its store, on this machine, without Docker (DESIGN D14).
+
+What is already there is used (a Redis named by HANDRAIL_REDIS_URL, a server that has the data directory);
+what is not is started as a child process and stopped again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from handrail_harness.errors import StackError
+from handrail_harness.stack.process import Child
+from handrail_harness.stack.redis import URL_VARIABLE, RedisServer, configured_url
+
+if TYPE_CHECKING:
+    from handrail_harness.sources.store import StoreSource
+    from handrail_harness.store.location import ServerState
+
+_LOOPBACK = "127.0.0.1,localhost"
+
+
+class EmbeddedStack:
+    """Redis, receiver and store; a context manager.
+
+    `data_dir` is where spans are kept; without one it is a temporary folder that goes with the stack.
+    `ports` are the receiver's HTTP and gRPC port, 0 for free ones.
+    """
+
+    def __init__(self, data_dir: Path | None = None, *, ports: tuple[int, int] = (0, 0)) -> None:
+        self._temporary = data_dir is None
+        self.data_dir = data_dir or Path()
+        self.ports = ports
+        self.redis_url = ""
+        self.started: list[str] = []
+        """What this stack started itself, such as `redis`, `receiver`; the rest was found."""
+        self._redis: RedisServer | None = None
+        self._receiver: Child | None = None
+        self._state: ServerState | None = None
+
+    def start(self) -> EmbeddedStack:
+        """Start or find every part; raises `StackError`, with nothing left running, when one cannot be had."""
+        try:
+            if self._temporary:
+                self.data_dir = Path(tempfile.mkdtemp(prefix="handrail-store-"))
+            self._launch_receiver()  # first: it starts while Redis does
+            self.redis_url = configured_url() or self._start_redis()
+            self._await_receiver()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop what was started, spans last; remove a temporary data directory. May be called twice."""
+        if self._redis:
+            self._redis.stop()
+            self._redis = None
+        if self._receiver:
+            self._receiver.close()
+            self._receiver = None
+        if self._temporary and self.data_dir != Path():
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+            self.data_dir = Path()
+
+    @property
+    def otlp_endpoint(self) -> str:
+        """Base URL for OTLP over HTTP, as OTEL_EXPORTER_OTLP_ENDPOINT takes it."""
+        return self._server().http_url
+
+    @property
+    def grpc_endpoint(self) -> str:
+        """`host:port` for OTLP over gRPC."""
+        return self._server().grpc_endpoint
+
+    @property
+    def receiver_pid(self) -> int:
+        """Process id of the receiver, also when it was found and not started."""
+        return self._server().pid
+
+    def source(self) -> StoreSource:
+        """Return a new `Source` on this stack's store; the caller closes it."""
+        from handrail_harness.sources.store import StoreSource
+
+        return StoreSource.open(self.data_dir)
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables that make a producer or worker use this stack; add them to its environment."""
+        from handrail_harness.store.location import DATA_DIR_VARIABLE
+
+        variables = {
+            URL_VARIABLE: self.redis_url,
+            DATA_DIR_VARIABLE: str(self.data_dir),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            # The SDK's 5 s are for production; here somebody is waiting.
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTEL_BLRP_SCHEDULE_DELAY": "100",
+        }
+        return variables | without_proxy(os.environ)
+
+    def __enter__(self) -> EmbeddedStack:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start_redis(self) -> str:
+        self._redis = RedisServer()
+        self._redis.start()
+        self.started.append("redis")
+        return self._redis.url
+
+    def _launch_receiver(self) -> None:
+        from handrail_harness.store.location import DirectoryLock, ServerState
+        from handrail_harness.store.segments import private_folder
+
+        private_folder(self.data_dir)
+        if DirectoryLock(self.data_dir).is_held():
+            return
+        ServerState.remove(self.data_dir)  # of a server that was killed
+        command = [sys.executable, "-m", "handrail_harness.receiver", "--data-dir", str(self.data_dir)]
+        command += ["--port", str(self.ports[0]), "--grpc-port", str(self.ports[1])]
+        self._receiver = Child(command, log_path=self.data_dir / "receiver.log")
+        self.started.append("receiver")
+
+    def _await_receiver(self) -> None:
+        from handrail_harness.store.location import ServerState
+
+        if self._receiver:
+            self._receiver.wait_until(
+                lambda: ServerState.read(self.data_dir) is not None, what="the receiver", timeout=30
+            )
+        self._state = ServerState.read(self.data_dir)
+        if self._state is None:
+            raise StackError(f"a process has {self.data_dir} but has not said where it listens; stop it")
+
+    def _server(self) -> ServerState:
+        if self._state is None:
+            raise StackError("the stack has not been started")
+        return self._state
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `NO_PROXY` with the loopback addresses added, where a proxy is set; else nothing."""
+    if not any(name.lower() in ("http_proxy", "all_proxy") and value for name, value in environment.items()):
+        return {}
+    before = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    value = ",".join(part for part in (before, _LOOPBACK) if part)
+    return {"NO_PROXY": value, "no_proxy": value}
