@@ -1,0 +1,167 @@
+"""Spans → trees, exactly as exported: roots, orphans, duplicates and loops stay what they are (D2).
+
+No rule, no verdict and no drawing in here, and nothing that recurses: a hostile trace may be a chain of
+100,000 spans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from handrail_harness.spans import Span
+
+Key = tuple[str, str]
+"""A span's identity: trace id and span id. A parent is only ever looked for in the span's own trace."""
+
+
+def key_of(span: Span) -> Key:
+    """Return the span's identity."""
+    return (span.trace_id, span.span_id)
+
+
+def parent_key_of(span: Span) -> Key | None:
+    """Return the identity of the span's parent, `None` for a root (no parent id, or the all-zero one of
+    W3C).
+    """
+    return (span.trace_id, span.parent_span_id) if span.parent_span_id.strip("0") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A span id that occurs more than once in one trace; `identical` when every copy is the same, field
+    by field.
+    """
+
+    copies: tuple[Span, ...]
+    identical: bool
+
+    @property
+    def key(self) -> Key:
+        """The identity that the copies share."""
+        return key_of(self.copies[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """The trees of one or several traces.
+
+    `by_key` holds the first copy of every span id. `children` holds, in order of start, what names a span
+    as its parent. `roots` have no parent id; `orphans` have one that is not among the spans; `loops` are
+    cycles of parents (a span that is its own parent is a loop of one). Of identical copies only the first
+    hangs in the tree, so that a branch resent by an exporter is not drawn twice; differing copies all
+    hang where they say.
+    """
+
+    spans: tuple[Span, ...]
+    by_key: dict[Key, Span]
+    children: dict[Key, tuple[Span, ...]]
+    roots: tuple[Span, ...]
+    orphans: tuple[Span, ...]
+    duplicates: tuple[Duplicate, ...]
+    loops: tuple[tuple[Span, ...], ...]
+
+    def children_of(self, span: Span) -> tuple[Span, ...]:
+        """Return the spans that name this one as their parent, earliest first."""
+        return self.children.get(key_of(span), ())
+
+    def parent_of(self, span: Span) -> Span | None:
+        """Return the span's parent where it is among the spans."""
+        key = parent_key_of(span)
+        return self.by_key.get(key) if key else None
+
+    def ancestors_of(self, span: Span) -> Iterator[Span]:
+        """Yield parent, grandparent, ... up to the root, the missing parent, or once around a loop."""
+        seen = {key_of(span)}
+        above = self.parent_of(span)
+        while above is not None and key_of(above) not in seen:
+            seen.add(key_of(above))
+            yield above
+            above = self.parent_of(above)
+
+    def tops(self) -> tuple[Span, ...]:
+        """Return where walking starts: roots, orphans and one member of every loop, earliest first."""
+        return tuple(sorted((*self.roots, *self.orphans, *(loop[0] for loop in self.loops)), key=_by_start))
+
+    def walk(self) -> Iterator[tuple[Span, Span | None, int]]:
+        """Yield every span once with its parent and depth (a top has none and 0), parents before children."""
+        seen: set[int] = set()
+        expanded: set[Key] = set()
+        for top in self.tops():
+            stack: list[tuple[Span, Span | None, int]] = [(top, None, 0)]
+            while stack:
+                span, parent, depth = stack.pop()
+                if id(span) in seen:
+                    continue
+                seen.add(id(span))
+                yield span, parent, depth
+                if key_of(span) in expanded:
+                    continue
+                expanded.add(key_of(span))
+                stack.extend((child, span, depth + 1) for child in reversed(self.children_of(span)))
+
+
+def build(spans: Iterable[Span]) -> Forest:
+    """Build the forest of these spans (of any number of traces, in any order) without changing one of
+    them.
+    """
+    everything = tuple(spans)
+    copies: dict[Key, list[Span]] = {}
+    for span in everything:
+        copies.setdefault(key_of(span), []).append(span)
+    by_key = {key: same[0] for key, same in copies.items()}
+    duplicates = tuple(
+        Duplicate(tuple(same), all(other == same[0] for other in same[1:]))
+        for same in copies.values()
+        if len(same) > 1
+    )
+    repeated = {id(copy) for twice in duplicates if twice.identical for copy in twice.copies[1:]}
+
+    roots: list[Span] = []
+    orphans: list[Span] = []
+    children: dict[Key, list[Span]] = {}
+    for span in everything:
+        if id(span) in repeated:
+            continue
+        parent = parent_key_of(span)
+        if parent is None:
+            roots.append(span)
+        elif parent not in by_key:
+            orphans.append(span)
+        else:
+            children.setdefault(parent, []).append(span)
+    for siblings in children.values():
+        siblings.sort(key=_by_start)
+    return Forest(
+        spans=everything,
+        by_key=by_key,
+        children={key: tuple(siblings) for key, siblings in children.items()},
+        roots=tuple(sorted(roots, key=_by_start)),
+        orphans=tuple(sorted(orphans, key=_by_start)),
+        duplicates=duplicates,
+        loops=_loops(by_key),
+    )
+
+
+def _loops(by_key: dict[Key, Span]) -> tuple[tuple[Span, ...], ...]:
+    """Follow parents from every span, each step once: one that comes back to the same walk has gone in a
+    circle.
+    """
+    walk_of: dict[Key, int] = {}
+    loops: list[tuple[Span, ...]] = []
+    for number, start in enumerate(by_key):
+        key: Key | None = start
+        while key is not None and key in by_key and key not in walk_of:
+            walk_of[key] = number
+            key = parent_key_of(by_key[key])
+        if key is not None and walk_of.get(key) == number:
+            members = [by_key[key]]
+            while (above := parent_key_of(members[-1])) != key and above is not None:
+                members.append(by_key[above])
+            first = min(range(len(members)), key=lambda at: _by_start(members[at]))
+            loops.append(tuple(members[first:] + members[:first]))
+    return tuple(loops)
+
+
+def _by_start(span: Span) -> tuple[int, str, str]:
+    return (span.start_unix_nano, span.trace_id, span.span_id)

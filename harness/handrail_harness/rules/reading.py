@@ -1,0 +1,100 @@
+"""Which trace is meant, and every span of its run: from a trace id, a prefix of one, a run id, or nothing
+at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from handrail_harness.errors import TraceNotFound
+from handrail_harness.printable import printable
+from handrail_harness.sources.base import Source
+from handrail_harness.spans import LogEvent, Span
+from handrail_propagation.conventions import RUN_ID
+
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_PREFIX = re.compile(r"[0-9a-f]{1,31}")
+_PREFIX_SEARCH = 1000
+_RUNS_MAX = 20
+"""A trace is looked up in at most this many runs: a hostile one names a run a span."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpans:
+    """Everything a source has of one run: `trace_id` is the trace asked for, `trace_ids` all that the run
+    is in.
+    """
+
+    source: str
+    trace_id: str
+    run_id: str
+    trace_ids: tuple[str, ...]
+    spans: tuple[Span, ...]
+    events: tuple[LogEvent, ...]
+
+
+def read_run(source: Source, trace: str | None = None) -> RunSpans:
+    """Read the run that a trace belongs to, with all of its traces.
+
+    `trace` is a trace id, an unambiguous prefix of one, a run id, or `None` for the latest trace. Raises
+    `TraceNotFound` when nothing of that name is there, `SourceError` when the source cannot be read.
+    """
+    trace_id = find_trace(source, trace)
+    spans: dict[str, Sequence[Span]] = {trace_id: source.spans(trace_id)}
+    runs = list(dict.fromkeys(span.text(RUN_ID) for span in spans[trace_id] if span.text(RUN_ID)))
+    if not spans[trace_id]:
+        raise TraceNotFound(f"{source.name} has no trace {trace_id}; was it exported, and is the id right?")
+    for run_id in runs[:_RUNS_MAX]:
+        for other in source.traces_of_run(run_id):
+            if other not in spans:
+                spans[other] = source.spans(other)
+    read = [trace_id, *sorted(other for other in spans if other != trace_id and spans[other])]
+    return RunSpans(
+        source=source.name,
+        trace_id=trace_id,
+        run_id=runs[0] if runs else "",
+        trace_ids=tuple(read),
+        spans=tuple(span for one in read for span in spans[one]),
+        events=tuple(event for one in read for event in source.events(one)),
+    )
+
+
+def find_trace(source: Source, trace: str | None) -> str:
+    """Return the id of the trace that is meant; raises `TraceNotFound`."""
+    if trace is None:
+        latest = source.traces(1)
+        if not latest:
+            raise TraceNotFound(
+                f"{source.name} holds no trace yet; start one with `handrail demo`, or name another source"
+            )
+        return latest[0].trace_id
+    wanted = trace.strip()
+    if not wanted:
+        raise TraceNotFound("an empty trace id; leave it out for the latest trace")
+    lowered = wanted.lower()
+    if _TRACE_ID.fullmatch(lowered) and source.spans(lowered):
+        return lowered
+    of_run = source.traces_of_run(wanted)
+    if of_run:
+        return _earliest(source, of_run)
+    if _PREFIX.fullmatch(lowered):
+        matches = [one.trace_id for one in source.traces(_PREFIX_SEARCH) if one.trace_id.startswith(lowered)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise TraceNotFound(
+                f"{wanted} is the beginning of {len(matches)} traces in {source.name}, such as "
+                f"{' and '.join(sorted(matches)[:2])}; give more digits"
+            )
+    raise TraceNotFound(
+        f"{source.name} has no trace or run {printable(wanted, 64)}; `handrail traces` lists what is there"
+    )
+
+
+def _earliest(source: Source, trace_ids: Sequence[str]) -> str:
+    def start(trace_id: str) -> tuple[int, str]:
+        return (min((span.start_unix_nano for span in source.spans(trace_id)), default=0), trace_id)
+
+    return trace_ids[0] if len(trace_ids) == 1 else min(trace_ids, key=start)

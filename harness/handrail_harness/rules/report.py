@@ -1,0 +1,97 @@
+"""The answer of `check`: the facts of the forest, which rules hold, and the findings that explain each
+breach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from handrail_harness.findings.base import Finding
+from handrail_harness.forest import Forest
+from handrail_harness.rules.handoffs import Handoffs, message_id_of
+from handrail_harness.rules.lineage import Disagreement
+from handrail_harness.spans import Span
+from handrail_propagation.conventions import MESSAGING_DESTINATION_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run, examined. `rules` says of each rule in how many places it is broken (0: it holds)."""
+
+    source: str
+    trace_id: str
+    run_id: str
+    trace_ids: tuple[str, ...]
+    forest: Forest
+    handoffs: Handoffs
+    disagreements: tuple[Disagreement, ...]
+    findings: tuple[Finding, ...]
+    rules: dict[str, int]
+
+    @property
+    def unified(self) -> bool:
+        """Whether all spans of the run are one tree in which every hand-off arrived under its send."""
+        return bool(self.forest.spans) and not any(self.rules.values())
+
+    def tree(self) -> dict[str, Any]:
+        """Return the numbers of the tree: `spans`, `traces`, `roots`, `orphans`, `unified`."""
+        return {
+            "spans": len(self.forest.spans),
+            "traces": len(self.trace_ids),
+            "roots": len(self.forest.roots),
+            "orphans": len(self.forest.orphans),
+            "unified": self.unified,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Return the whole report as JSON values."""
+        return {
+            "source": self.source,
+            "trace_id": self.trace_id,
+            "run_id": self.run_id or None,
+            "unified": self.unified,
+            "tree": self.tree(),
+            "rules": {name: not broken for name, broken in self.rules.items()},
+            "traces": list(self.trace_ids),
+            "roots": [_place(span) for span in self.forest.roots],
+            "orphans": [
+                _place(span) | {"parent_span_id": span.parent_span_id} for span in self.forest.orphans
+            ],
+            "duplicates": [
+                _place(twice.copies[0]) | {"copies": len(twice.copies), "identical": twice.identical}
+                for twice in self.forest.duplicates
+            ],
+            "cycles": [[_place(span) for span in loop] for loop in self.forest.loops],
+            "broken_handoffs": [handoff.document() for handoff in self.handoffs.broken],
+            "handoffs_without_consumer": [_message(span) for span in self.handoffs.unreceived],
+            "consumers_without_handoff": [_message(span) for span in self.handoffs.stray],
+            "lineage_disagreements": [
+                _message(one.consumer)
+                | {"attribute": one.attribute, "says": one.says, "tree": one.tree or None}
+                for one in self.disagreements
+            ]
+            + [
+                _message(consumer)
+                | {
+                    "attribute": "messaging.message.id",
+                    "says": message_id_of(consumer),
+                    "tree": message_id_of(send),
+                }
+                for send, consumer in self.handoffs.mismatched
+            ],
+            "findings": [
+                {"trace_id": finding.span.trace_id} | finding.document() for finding in self.findings
+            ],
+        }
+
+
+def _place(span: Span) -> dict[str, Any]:
+    return {"trace_id": span.trace_id, "span_id": span.span_id, "name": span.name}
+
+
+def _message(span: Span) -> dict[str, Any]:
+    return _place(span) | {
+        "queue": span.text(MESSAGING_DESTINATION_NAME) or None,
+        "message_id": message_id_of(span) or None,
+    }
