@@ -1,8 +1,8 @@
 """The names on the wire: every span, attribute, event, header and baggage key that Handrail writes or reads.
 
 The one place that spells these strings; everything else imports them. GenAI names follow the OpenTelemetry
-GenAI conventions at `GENAI_CONVENTIONS_REF` (status Development, no release), messaging names the OpenTelemetry
-messaging conventions (Development), `agent.*` names are Handrail's own. No logic in here.
+GenAI conventions at `GENAI_CONVENTIONS_REF` (status Development, no release), messaging names the
+OpenTelemetry messaging conventions (Development), `agent.*` names are Handrail's own. No logic in here.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ MESSAGE_ATTEMPT: Final = "agent.message.attempt"
 MESSAGE_REDELIVERED: Final = "agent.message.redelivered"
 MESSAGE_ENQUEUED_AT: Final = "agent.message.enqueued_at"
 MESSAGE_QUEUE_WAIT: Final = "agent.message.queue_wait"
+MESSAGE_INTENDED_DELAY: Final = "agent.message.intended_delay"
+"""Seconds that the sender asked the message to wait (ETA, countdown); not part of the queue wait."""
 MESSAGE_ROOT_ID: Final = "agent.message.root_id"
 MESSAGE_PARENT_ID: Final = "agent.message.parent_id"
 
@@ -56,6 +58,13 @@ MESSAGE_PARENT_ID: Final = "agent.message.parent_id"
 CELERY_ACTION: Final = "celery.action"
 CELERY_TASK_NAME: Final = "celery.task_name"
 CELERY_STATE: Final = "celery.state"
+CELERY_HOSTNAME: Final = "celery.hostname"
+CELERY_RETRIES: Final = "celery.retries"
+CELERY_ETA: Final = "celery.eta"
+CELERY_EXPIRES: Final = "celery.expires"
+CELERY_TERMINATED_SIGNAL: Final = "celery.terminated.signal"
+CELERY_ACTION_SEND: Final = "apply_async"
+CELERY_ACTION_RUN: Final = "run"
 
 # --- Runs, delegation ---------------------------------------------------------------------------------------
 RUN_ID: Final = "agent.run.id"
@@ -129,6 +138,10 @@ LINK_INFORMED_BY: Final = "informed_by"
 LINK_PREVIOUS_SEGMENT: Final = "previous_segment"
 LINK_WOKEN_BY: Final = "woken_by"
 LINK_RETRY_OF: Final = "retry_of"
+LINK_PREDECESSOR: Final = "predecessor"
+"""From a chain step, a callback or a chord body to the run (each run) whose end let it start."""
+LINK_CLAIMED: Final = "claimed_context"
+"""From the root of a restarted trace to the span that an untrusted producer claimed as parent."""
 
 EVENT_DECISION: Final = "agent.decision"
 EVENT_TOOL_CONTENT: Final = "agent.tool.content"
@@ -136,13 +149,25 @@ EVENT_INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
 
 ERROR_TYPE: Final = "error.type"
 ERROR_WORKER_LOST: Final = "worker_lost"
+ERROR_REVOKED: Final = "revoked"
+ERROR_TERMINATED: Final = "terminated"
+ERROR_EXPIRED: Final = "expired"
+ERROR_REJECTED: Final = "rejected"
+ERROR_IGNORED: Final = "ignored"
+ERROR_UNKNOWN_TASK: Final = "unknown_task"
+ERROR_SOFT_TIME_LIMIT: Final = "soft_time_limit"
+ERROR_TIME_LIMIT: Final = "time_limit"
+ERROR_INTERNAL: Final = "internal_error"
+ERROR_RETRY: Final = "retry"
 
-# --- Message headers and baggage ------------------------------------------------------------------------------
+# --- Message headers and baggage ------------------------------------------------------------------------
 HEADER_TRACEPARENT: Final = "traceparent"
 HEADER_TRACESTATE: Final = "tracestate"
 HEADER_BAGGAGE: Final = "baggage"
+HEADER_MESSAGE: Final = "handrail_message"
+"""Message header of this package: when the message was sent, who delegated, which attempt came before."""
 HEADER_HANDRAIL: Final = "handrail"
-"""Message header of an agent hand-off: which run, which invocation, who delegated (handrail_agents.handoff)."""
+"""Message header of an agent hand-off: run, invocation, who delegated (handrail_agents.handoff)."""
 
 BAGGAGE_RUN_ID: Final = RUN_ID
 

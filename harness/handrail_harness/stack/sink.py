@@ -1,0 +1,92 @@
+"""An OTLP/HTTP receiver that keeps what it gets in memory: for tests and measurements, nothing is stored."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from handrail_harness.otlp import events_of, parse_protobuf, spans_of
+from handrail_harness.spans import LogEvent, Span
+
+
+class SpanSink:
+    """Collects spans and events; a context manager. `endpoint` goes into OTEL_EXPORTER_OTLP_ENDPOINT."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spans: list[Span] = []
+        self._events: list[LogEvent] = []
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                sink._take(self.path, body)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL without a path."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def spans(self) -> list[Span]:
+        """Every span received so far, in order of arrival."""
+        with self._lock:
+            return list(self._spans)
+
+    @property
+    def events(self) -> list[LogEvent]:
+        """Every log-based event received so far."""
+        with self._lock:
+            return list(self._events)
+
+    def wait_for(self, enough: Callable[[list[Span]], bool], *, timeout: float = 20.0) -> list[Span]:
+        """Return the spans once `enough(spans)` is true, or those that had come after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not enough(spans := self.spans) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return spans
+
+    def _take(self, path: str, body: bytes) -> None:
+        if path.endswith("/v1/traces"):
+            spans = list(spans_of(parse_protobuf(body, ExportTraceServiceRequest)))
+            with self._lock:
+                self._spans += spans
+        elif path.endswith("/v1/logs"):
+            events = list(events_of(parse_protobuf(body, ExportLogsServiceRequest)))
+            with self._lock:
+                self._events += events
+
+    def __enter__(self) -> SpanSink:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,189 @@
+"""Trace context into and out of the headers of any message, on any broker.
+
+What the Celery integration is made of; `send_span` and `process_span` serve a producer or consumer that is
+not Celery. Headers are a plain mapping of text; nothing in here knows where they travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
+
+from handrail_propagation import baggage, telemetry, tracecontext
+from handrail_propagation import conventions as names
+from handrail_propagation.config import Trust
+
+_CREATION_CONTEXT = {names.LINK_TYPE: names.LINK_CREATION_CONTEXT}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a message's headers said: the context to work in, and the creation context that was claimed."""
+
+    context: Context
+    creation: SpanContext | None
+
+    def links(self) -> list[Link]:
+        """Return the link that a `process` span has to its message's creation context."""
+        return [] if self.creation is None else [Link(self.creation, _CREATION_CONTEXT)]
+
+
+def inject(headers: MutableMapping[str, Any], context: Context | None = None) -> None:
+    """Write the W3C headers of a context (default: the current one) into `headers`.
+
+    Those that are there already, in any spelling of their names, are replaced or removed: what the context
+    does not hold does not travel.
+    """
+    remove(headers, *_W3C)
+    span = get_current_span(context).get_span_context()
+    if span.is_valid:
+        headers[names.HEADER_TRACEPARENT] = tracecontext.format_traceparent(span)
+        if span.trace_state and (state := tracecontext.format_tracestate(span.trace_state)):
+            headers[names.HEADER_TRACESTATE] = state
+    if entries := baggage.format(context, telemetry.config().baggage_keys):
+        headers[names.HEADER_BAGGAGE] = entries
+
+
+def remove(headers: MutableMapping[str, Any], *header_names: str) -> None:
+    """Remove headers by lower-case name, in whatever spelling they are there."""
+    for key in [key for key in headers if isinstance(key, str) and key.lower() in header_names]:
+        del headers[key]
+
+
+def extract(headers: Mapping[Any, Any], *, trust: Trust | None = None) -> Received:
+    """Read the W3C headers of a message into a fresh context.
+
+    `trust` (default: `HANDRAIL_TRUST`) decides what they are worth: `continue` makes the claimed span the
+    parent, `restart` only the target of a link, `drop` nothing. Baggage is taken with `continue` alone. Whatever
+    the headers hold, this neither raises nor costs more than a small constant.
+    """
+    trust = trust or telemetry.config().trust
+    context = Context()
+    if trust == "drop":
+        return Received(context, None)
+    values = tracecontext.header_values(headers)
+    claimed = tracecontext.parse(
+        values.get(names.HEADER_TRACEPARENT, ()), values.get(names.HEADER_TRACESTATE, ())
+    )
+    if trust == "restart":
+        return Received(context, claimed)
+    if claimed is not None:
+        context = set_span_in_context(NonRecordingSpan(claimed), context)
+    if entries := values.get(names.HEADER_BAGGAGE):
+        context = baggage.parse(entries, telemetry.config().baggage_keys, context)
+    return Received(context, claimed)
+
+
+@contextmanager
+def send_span(
+    destination: str,
+    headers: MutableMapping[str, Any],
+    *,
+    system: str,
+    message_id: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Iterator[Span]:
+    """Span `send {destination}` around handing one message to a broker; fills in its `headers`.
+
+    `system` is the broker's name in the messaging conventions (`redis`, `rabbitmq`, `kafka`, ...). An
+    exception ends the span as failed, with the exception's type, and passes on.
+    """
+    span = telemetry.tracer().start_span(
+        f"{names.OPERATION_SEND} {destination}",
+        kind=SpanKind.PRODUCER,
+        attributes=_messaging(names.OPERATION_SEND, system, destination, message_id, attributes),
+    )
+    token = otel_context.attach(set_span_in_context(span))
+    try:
+        inject(headers)
+        yield span
+    except BaseException as error:
+        fail(span, error_type(error))
+        raise
+    finally:
+        otel_context.detach(token)
+        span.end()
+
+
+@contextmanager
+def process_span(
+    destination: str,
+    headers: Mapping[Any, Any],
+    *,
+    system: str,
+    message_id: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    trust: Trust | None = None,
+) -> Iterator[Span]:
+    """Span `process {destination}` around the work on one delivered message, under its creation context.
+
+    The span and the message's baggage are current inside. An exception ends the span as failed, with the
+    exception's type, and passes on.
+    """
+    received = extract(headers, trust=trust)
+    span = telemetry.tracer().start_span(
+        f"{names.OPERATION_PROCESS} {destination}",
+        context=received.context,
+        kind=SpanKind.CONSUMER,
+        attributes=_messaging(names.OPERATION_PROCESS, system, destination, message_id, attributes),
+        links=received.links(),
+    )
+    token = otel_context.attach(set_span_in_context(span, received.context))
+    try:
+        yield span
+    except BaseException as error:
+        fail(span, error_type(error))
+        raise
+    finally:
+        otel_context.detach(token)
+        span.end()
+
+
+def fail(span: Span, kind: str) -> None:
+    """Mark a span as failed: `error.type` and the status say what kind of error, never its text."""
+    if span.is_recording():
+        span.set_attribute(names.ERROR_TYPE, kind)
+        span.set_status(Status(StatusCode.ERROR, kind))
+
+
+def error_type(error: BaseException | type[BaseException]) -> str:
+    """Return the low-cardinality name of an exception: its class, with the module unless built in."""
+    kind = error if isinstance(error, type) else type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+_W3C = frozenset({names.HEADER_TRACEPARENT, names.HEADER_TRACESTATE, names.HEADER_BAGGAGE})
+
+
+def _messaging(
+    operation: str,
+    system: str,
+    destination: str,
+    message_id: str | None,
+    more: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        names.MESSAGING_SYSTEM: system,
+        names.MESSAGING_OPERATION_NAME: operation,
+        names.MESSAGING_OPERATION_TYPE: operation,
+        names.MESSAGING_DESTINATION_NAME: destination,
+    }
+    if message_id is not None:
+        attributes[names.MESSAGING_MESSAGE_ID] = message_id
+    return attributes | dict(more) if more else attributes

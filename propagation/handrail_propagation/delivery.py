@@ -1,0 +1,196 @@
+"""A Celery message coming in: one `process {destination}` span per delivery, around all that Celery does.
+
+Wraps the function that Celery builds for each task, so that the handle of a delivery is a local variable: two
+deliveries of one task id in one process never meet, in any pool.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+
+from celery import states
+from celery.app import amqp
+from celery.exceptions import SoftTimeLimitExceeded
+from opentelemetry import context as otel_context
+from opentelemetry.trace import Link, SpanKind, set_span_in_context
+
+from handrail_propagation import carrier, telemetry, tracecontext
+from handrail_propagation import conventions as names
+from handrail_propagation.destination import destination_of_delivery
+
+_log = logging.getLogger(__name__)
+# Set by Celery (5.7) while it publishes what follows a finished task
+_dispatching: ContextVar[bool] = vars(amqp).get("_callback_publish_retry") or ContextVar(
+    "_never_dispatching", default=False
+)
+_DELIVERY = otel_context.create_key("handrail-delivery")
+
+
+def current_delivery() -> Delivery | None:
+    """Return the delivery that the current context works on, or `None` outside of a task."""
+    found = otel_context.get_value(_DELIVERY)
+    return found if isinstance(found, Delivery) else None
+
+
+def traced_task(
+    task: Any, system: Callable[[], str], run: Callable[..., Any], active: Callable[[], bool]
+) -> Any:
+    """Wrap what `build_tracer` returns: `run(task_id, args, kwargs, request)` → (value, info, time, repr)."""
+
+    @wraps(run)
+    def trace_task(task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        if not active() or not isinstance(request, dict) or request.get("is_eager"):
+            # An eager call is no hand-off: nothing travels, and a span would claim that something did.
+            return run(task_id, args, kwargs, request)
+        try:
+            delivery = Delivery(task, system(), task_id, request)
+        except Exception:  # noqa: BLE001 - tracing never fails a task
+            _log.warning("task %s runs without a span", task_id, exc_info=True)
+            return run(task_id, args, kwargs, request)
+        try:
+            outcome = run(task_id, args, kwargs, request)
+            delivery.settled(outcome)
+            return outcome
+        except BaseException as error:
+            delivery.failed(error)
+            raise
+        finally:
+            delivery.end()
+
+    return trace_task
+
+
+class Delivery:
+    """One delivery attempt of one message: its span, and what its headers said."""
+
+    __slots__ = ("delegator", "nesting", "replaced", "span", "task", "token", "traceparents")
+
+    def __init__(self, task: Any, system: str, task_id: str, request: dict[str, Any]) -> None:
+        self.task = task
+        self.nesting = request.get("replaced_task_nesting") or 0
+        self.replaced = False
+        headers = request
+        if names.HEADER_TRACEPARENT not in request and isinstance(request.get("headers"), dict):
+            headers = {**request, **request["headers"]}  # protocol 1
+        received = carrier.extract(headers)
+        values = tracecontext.header_values(headers)
+        self.traceparents = values.get(names.HEADER_TRACEPARENT)
+        sent = headers.get(names.HEADER_MESSAGE)
+        sent = sent if isinstance(sent, dict) else {}
+        self.delegator = _span_context(sent.get("from"))
+        links = received.links()
+        if (before := _span_context(sent.get("retry_of"))) is not None:
+            links.append(Link(before, {names.LINK_TYPE: names.LINK_RETRY_OF}))
+        destination = destination_of_delivery(request.get("delivery_info"))
+        self.span = telemetry.tracer().start_span(
+            f"{names.OPERATION_PROCESS} {destination}",
+            context=received.context,
+            kind=SpanKind.CONSUMER,
+            attributes=delivery_attributes(task.name, system, destination, task_id, request, sent),
+            links=links,
+        )
+        context = set_span_in_context(self.span, received.context)
+        self.token = otel_context.attach(otel_context.set_value(_DELIVERY, self, context))
+
+    def dispatching(self) -> bool:
+        """Whether Celery is publishing this task's callbacks or the next step of its chain right now."""
+        return bool(_dispatching.get())
+
+    def settled(self, outcome: Any) -> None:
+        """Celery returned: what became of the task is in the second field of its result."""
+        info = outcome[1]
+        state = states.SUCCESS if info is None else info.state
+        self.span.set_attribute(names.CELERY_STATE, state)
+        if info is not None and (kind := self._error_type(state, info.retval)):
+            carrier.fail(self.span, kind)
+
+    def failed(self, error: BaseException) -> None:
+        """Celery itself raised: the process is ending, or the message is being rejected."""
+        carrier.fail(self.span, carrier.error_type(error))
+
+    def end(self) -> None:
+        """Close the span and leave its context."""
+        otel_context.detach(self.token)
+        self.span.end()
+
+    def _error_type(self, state: str, value: Any) -> str | None:
+        if state == states.RETRY:
+            cause = getattr(value, "exc", None)
+            return carrier.error_type(cause) if isinstance(cause, BaseException) else names.ERROR_RETRY
+        if state == states.REJECTED:
+            return names.ERROR_REJECTED
+        if state == states.IGNORED:
+            return None if self.replaced else names.ERROR_IGNORED
+        if isinstance(value, SoftTimeLimitExceeded):
+            return names.ERROR_SOFT_TIME_LIMIT
+        if isinstance(value, BaseException):
+            # As the stock instrumentation: what a task declares in `throws` is an expected end, not an error.
+            return None if isinstance(value, self.task.throws) else carrier.error_type(value)
+        return names.ERROR_INTERNAL
+
+
+def delivery_attributes(
+    name: str, system: str, destination: str, task_id: str, request: dict[str, Any], sent: dict[str, Any]
+) -> dict[str, Any]:
+    """Attributes of a `process` span that are known when it starts."""
+    retries = request.get("retries")
+    retries = retries if isinstance(retries, int) and 0 <= retries < 1 << 31 else 0
+    attributes: dict[str, Any] = {
+        names.MESSAGING_SYSTEM: system,
+        names.MESSAGING_OPERATION_NAME: names.OPERATION_PROCESS,
+        names.MESSAGING_OPERATION_TYPE: names.OPERATION_PROCESS,
+        names.MESSAGING_DESTINATION_NAME: destination,
+        names.MESSAGING_MESSAGE_ID: task_id,
+        names.CELERY_ACTION: names.CELERY_ACTION_RUN,
+        names.CELERY_TASK_NAME: name,
+        names.MESSAGE_ATTEMPT: retries + 1,
+        names.MESSAGE_REDELIVERED: bool(_mapping(request.get("delivery_info")).get("redelivered")),
+    }
+    for key, attribute in _TEXTS:
+        value = request.get(key)
+        if value and isinstance(value, str):
+            attributes[attribute] = value
+    if hostname := attributes.get(names.MESSAGING_CLIENT_ID):
+        attributes[names.CELERY_HOSTNAME] = hostname
+    if retries:
+        attributes[names.CELERY_RETRIES] = retries
+    _add_waits(attributes, sent.get("at"), attributes.get(names.CELERY_ETA))
+    return attributes
+
+
+_TEXTS = (
+    ("hostname", names.MESSAGING_CLIENT_ID),
+    ("root_id", names.MESSAGE_ROOT_ID),
+    ("parent_id", names.MESSAGE_PARENT_ID),
+    ("eta", names.CELERY_ETA),
+    ("expires", names.CELERY_EXPIRES),
+)
+
+
+def _add_waits(attributes: dict[str, Any], sent_at: object, eta: str | None) -> None:
+    """Tell the wait in the queue from the delay that the sender asked for."""
+    if not isinstance(sent_at, float) or not 0 < sent_at < 1 << 33:
+        return
+    attributes[names.MESSAGE_ENQUEUED_AT] = datetime.fromtimestamp(sent_at, UTC).isoformat()
+    due = sent_at
+    if eta:
+        try:
+            due = max(sent_at, datetime.fromisoformat(eta).timestamp())
+        except ValueError:
+            due = sent_at
+        attributes[names.MESSAGE_INTENDED_DELAY] = round(due - sent_at, 6)
+    attributes[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, time.time() - due), 6)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _span_context(value: object) -> Any:
+    return tracecontext.parse((value,), ()) if isinstance(value, str) else None

@@ -1,0 +1,63 @@
+"""Names of brokers and destinations as the messaging conventions have them, out of Celery's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from celery import Celery
+
+_SYSTEMS: Final = {
+    "amqp": "rabbitmq",
+    "py-amqp": "rabbitmq",
+    "sqs": "aws_sqs",
+    "azureservicebus": "servicebus",
+    "confluentkafka": "kafka",
+    "gcpubsub": "gcp_pubsub",
+}
+
+
+def broker_system(app: Celery) -> str:
+    """Return `messaging.system` of an app's broker (`redis`, `rabbitmq`, ...) without connecting to it."""
+    try:
+        driver = str(app.connection_for_write().get_transport_cls().driver_type).lower()
+    except Exception:  # noqa: BLE001 - an unknown transport: the publish itself will say what is wrong
+        return "unknown"
+    return _SYSTEMS.get(driver, driver)
+
+
+def destination_name(exchange: str | None, routing_key: str | None) -> str:
+    """Return `messaging.destination.name`: the queue where messages go straight to one, else exchange:key."""
+    if not exchange or exchange == routing_key:
+        return routing_key or exchange or ""
+    return f"{exchange}:{routing_key}" if routing_key else exchange
+
+
+def destination_of_options(app: Celery, options: Mapping[str, Any]) -> str:
+    """Return where a message with these publish options goes; follows `AMQP.send_task_message`."""
+    queue = options.get("queue")
+    exchange = options.get("exchange")
+    routing_key = options.get("routing_key")
+    if queue is None and exchange is None:
+        queue = app.amqp.default_queue
+    if isinstance(queue, str):
+        queue = app.amqp.queues[queue]
+    kind = options.get("exchange_type")
+    if queue is not None and kind is None:
+        kind = getattr(queue.exchange, "type", None)
+    if (not exchange or not routing_key) and (kind or "direct") == "direct":
+        return queue.name if queue is not None else destination_name(exchange, routing_key)
+    if exchange is None and queue is not None:
+        exchange = queue.exchange.name or app.amqp.default_exchange
+        routing_key = routing_key or queue.routing_key
+    return destination_name(str(getattr(exchange, "name", exchange)), routing_key)
+
+
+def destination_of_delivery(delivery_info: object) -> str:
+    """Return where a delivered message came from, out of kombu's delivery info."""
+    if not isinstance(delivery_info, Mapping):
+        return ""
+    exchange, routing_key = delivery_info.get("exchange"), delivery_info.get("routing_key")
+    return destination_name(
+        exchange if isinstance(exchange, str) else None, routing_key if isinstance(routing_key, str) else None
+    )

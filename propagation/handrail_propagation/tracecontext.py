@@ -1,0 +1,128 @@
+"""W3C Trace Context (Level 2) on a message: header values in, `SpanContext` out, and back.
+
+The grammar is implemented here because the SDK's propagator loses whole headers where the recommendation asks
+for less (opentelemetry-python keeps no tracestate above 512 characters and takes the first of two
+traceparents). Nothing in here raises on what a message holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+
+from handrail_propagation.conventions import HEADER_BAGGAGE, HEADER_TRACEPARENT, HEADER_TRACESTATE
+
+TRACEPARENT_MAX_CHARS: Final = 512  # a future version may append fields to the 55 characters of version 00
+TRACESTATE_MAX_CHARS: Final = 512  # §3.3.1.5: at least this much is propagated
+TRACESTATE_MAX_READ: Final = 32 * 520  # the most that 32 entries can come to; more is not looked at
+TRACESTATE_MAX_ENTRIES: Final = 32
+LONG_ENTRY_CHARS: Final = 128  # §3.3.1.5: entries above this are the first to go
+
+_TRACEPARENT: Final = re.compile(
+    r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
+)
+# §3.3.1.3: a simple key of up to 256 characters, or tenant (241) @ system (14)
+_ENTRY: Final = re.compile(
+    r"([a-z0-9][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    r"=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])"
+)
+_MANY_HEADERS: Final = 256
+_NAMES: Final = frozenset({HEADER_TRACEPARENT, HEADER_TRACESTATE, HEADER_BAGGAGE})
+_LENGTHS: Final = frozenset({len(name) for name in _NAMES})
+
+
+def header_values(headers: Mapping[Any, Any]) -> dict[str, list[str]]:
+    """Return the W3C headers of a message by lower-case name, each with every value it occurs with.
+
+    Names compare case-insensitively (§3.2.1). A value may be a list (what some transports make of a repeated
+    header); values of any other type than text are not values. A message with more than 256 headers is
+    hostile or broken: only exact names are looked up in it.
+    """
+    found: dict[str, list[str]] = {}
+    if len(headers) > _MANY_HEADERS:
+        for name in _NAMES:
+            if name in headers:
+                found[name] = _texts(headers[name])
+        return found
+    for key, value in headers.items():
+        if isinstance(key, str) and len(key) in _LENGTHS and (name := key.lower()) in _NAMES:
+            found.setdefault(name, []).extend(_texts(value))
+    return found
+
+
+def parse(traceparents: Sequence[str], tracestates: Sequence[str]) -> SpanContext | None:
+    """Return the span context that these headers name, or `None` when they name none.
+
+    Two traceparents are none (§3.2: there is one); a tracestate that breaks the grammar is dropped alone.
+    """
+    if len(traceparents) != 1 or len(traceparents[0]) > TRACEPARENT_MAX_CHARS:
+        return None
+    match = _TRACEPARENT.fullmatch(traceparents[0].strip(" \t"))
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, rest = match.groups()
+    if version == "ff" or (version == "00" and rest):
+        return None
+    context = SpanContext(
+        int(trace_id, 16),
+        int(span_id, 16),
+        is_remote=True,
+        # Flags that a later version may define are not passed on (§3.2.2.5.1): sampled and random are known.
+        trace_flags=TraceFlags(int(flags, 16) & 0x03),
+        trace_state=parse_tracestate(tracestates) if tracestates else None,
+    )
+    return context if context.is_valid else None
+
+
+def parse_tracestate(values: Sequence[str]) -> TraceState | None:
+    """Return the entries of tracestate headers in their order, `None` when any breaks the grammar."""
+    if sum(map(len, values)) > TRACESTATE_MAX_READ:
+        return None
+    entries: dict[str, str] = {}
+    for value in values:
+        for text in value.split(","):
+            text = text.strip(" \t")
+            if not text:
+                continue  # §3.3.1.1: empty members are allowed
+            match = _ENTRY.fullmatch(text)
+            if match is None or match[1] in entries:
+                return None
+            entries[match[1]] = match[2]
+    if not entries or len(entries) > TRACESTATE_MAX_ENTRIES:
+        return None
+    return TraceState(list(entries.items()))
+
+
+def format_traceparent(context: SpanContext) -> str:
+    """Return the traceparent header of a valid span context."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 0x03:02x}"
+
+
+def format_tracestate(state: TraceState) -> str:
+    """Return the tracestate header, shortened by whole entries to 512 characters (§3.3.1.5).
+
+    Entries of more than 128 characters go first, then those at the end.
+    """
+    entries = [f"{key}={value}" for key, value in state.items()]
+    length = sum(map(len, entries)) + len(entries) - 1
+    if length > TRACESTATE_MAX_CHARS:
+        for long_ones in (True, False):
+            for index in range(len(entries) - 1, -1, -1):
+                if length <= TRACESTATE_MAX_CHARS:
+                    break
+                if not long_ones or len(entries[index]) > LONG_ENTRY_CHARS:
+                    length -= len(entries.pop(index)) + 1
+    return ",".join(entries)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, bytes) and len(value) <= TRACESTATE_MAX_READ:
+        return [value.decode("latin-1")]
+    if isinstance(value, (list, tuple)) and len(value) <= TRACESTATE_MAX_ENTRIES:
+        return [item for item in value if isinstance(item, str)]
+    return []
