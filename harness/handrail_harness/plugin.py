@@ -1,3 +1,23 @@
-"""pytest plugin: importing it costs nothing, and it changes no run that does not ask for its fixtures."""
+"""pytest plugin: the fixture `handrail`. Importing it costs nothing, and runs that do not use it are not changed.
+
+Everything else is in `handrail_harness.testing`, which is imported by the fixture.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from handrail_harness.testing import Handrail
+
+
+@pytest.fixture(scope="session")
+def handrail() -> Iterator[Handrail]:
+    """The embedded stack (Redis, OTLP receiver, store) and helpers for runs on it, for the whole session."""
+    from handrail_harness.testing import Handrail
+
+    with Handrail() as session:
+        yield session

@@ -6,6 +6,8 @@ what is not is started as a child process and stopped again.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import sys
@@ -17,25 +19,30 @@ from typing import TYPE_CHECKING
 
 from handrail_harness.errors import StackError
 from handrail_harness.stack.process import Child
-from handrail_harness.stack.redis import URL_VARIABLE, RedisServer, configured_url
+from handrail_harness.stack.redis import URL_VARIABLE, RedisServer, answers, configured_url
 
 if TYPE_CHECKING:
     from handrail_harness.sources.store import StoreSource
     from handrail_harness.store.location import ServerState
 
 _LOOPBACK = "127.0.0.1,localhost"
+_STATE = "stack.json"
 
 
 class EmbeddedStack:
     """Redis, receiver and store; a context manager.
 
     `data_dir` is where spans are kept; without one it is a temporary folder that goes with the stack.
-    `ports` are the receiver's HTTP and gRPC port, 0 for free ones.
+    `ports` are the receiver's HTTP and gRPC port, 0 for free ones. With `publish`, a Redis that is started
+    here is written down in `data_dir`, so that other stacks there find it.
     """
 
-    def __init__(self, data_dir: Path | None = None, *, ports: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, data_dir: Path | None = None, *, ports: tuple[int, int] = (0, 0), publish: bool = False
+    ) -> None:
         self._temporary = data_dir is None
         self.data_dir = data_dir or Path()
+        self._publish = publish
         self.ports = ports
         self.redis_url = ""
         self.started: list[str] = []
@@ -45,23 +52,41 @@ class EmbeddedStack:
         self._state: ServerState | None = None
 
     def start(self) -> EmbeddedStack:
-        """Start or find every part; raises `StackError`, with nothing left running, when one cannot be had."""
+        """Start or find every part; raises `StackError` with nothing left running."""
         try:
             if self._temporary:
                 self.data_dir = Path(tempfile.mkdtemp(prefix="handrail-store-"))
             self._launch_receiver()  # first: it starts while Redis does
-            self.redis_url = configured_url() or self._start_redis()
+            self.redis_url = find_redis(self.data_dir) or self._start_redis()
             self._await_receiver()
         except BaseException:
             self.stop()
             raise
         return self
 
+    @classmethod
+    def find(cls, data_dir: Path) -> EmbeddedStack:
+        """Return the stack that is up in `data_dir`, starting nothing; raises `StackError` when none is."""
+        from handrail_harness.store.location import DirectoryLock
+
+        stack = cls(data_dir)
+        redis_url = find_redis(data_dir)
+        if redis_url is None or not DirectoryLock(data_dir).is_held():
+            missing = "no Redis" if redis_url is None else "no receiver"
+            raise StackError(
+                f"{missing} is up for {data_dir}; start it with `handrail up` in another terminal"
+            )
+        stack.redis_url = redis_url
+        stack._await_receiver()
+        return stack
+
     def stop(self) -> None:
         """Stop what was started, spans last; remove a temporary data directory. May be called twice."""
         if self._redis:
             self._redis.stop()
             self._redis = None
+            if self._publish:
+                (self.data_dir / _STATE).unlink(missing_ok=True)
         if self._receiver:
             self._receiver.close()
             self._receiver = None
@@ -105,6 +130,13 @@ class EmbeddedStack:
         }
         return variables | without_proxy(os.environ)
 
+    def check(self) -> None:
+        """Raise `StackError`, with its last words, when a part that was started here has ended."""
+        if self._redis and not self._redis.pid:
+            raise StackError("redis-server has ended; start the stack again")
+        if self._receiver and not self._receiver.running:
+            raise StackError(f"the receiver has ended: {self._receiver.log_tail(1)}")
+
     def __enter__(self) -> EmbeddedStack:
         return self.start()
 
@@ -117,6 +149,10 @@ class EmbeddedStack:
         self._redis = RedisServer()
         self._redis.start()
         self.started.append("redis")
+        if self._publish:
+            state = self.data_dir / _STATE
+            with os.fdopen(os.open(state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump({"redis_url": self._redis.url}, file)
         return self._redis.url
 
     def _launch_receiver(self) -> None:
@@ -129,7 +165,8 @@ class EmbeddedStack:
         ServerState.remove(self.data_dir)  # of a server that was killed
         command = [sys.executable, "-m", "handrail_harness.receiver", "--data-dir", str(self.data_dir)]
         command += ["--port", str(self.ports[0]), "--grpc-port", str(self.ports[1])]
-        self._receiver = Child(command, log_path=self.data_dir / "receiver.log")
+        leftovers = [self.data_dir] if self._temporary else []
+        self._receiver = Child(command, log_path=self.data_dir / "receiver.log", leftovers=leftovers)
         self.started.append("receiver")
 
     def _await_receiver(self) -> None:
@@ -147,6 +184,21 @@ class EmbeddedStack:
         if self._state is None:
             raise StackError("the stack has not been started")
         return self._state
+
+
+def find_redis(data_dir: Path) -> str | None:
+    """Return the Redis to use: HANDRAIL_REDIS_URL, else that of a stack in `data_dir`; `None` without either.
+
+    Raises `StackError` when HANDRAIL_REDIS_URL is set and does not answer.
+    """
+    configured = configured_url()
+    if configured:
+        return configured
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        url = str(json.loads((data_dir / _STATE).read_text(encoding="utf-8"))["redis_url"])
+        if answers(url):
+            return url
+    return None
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:

@@ -20,8 +20,11 @@ GRACE = 2.0  # seconds between SIGTERM and SIGKILL once the owner is gone
 _PR_SET_PDEATHSIG = 1
 
 
-def main(owner: int, pid_fd: int, command: list[str]) -> int:
-    """Run `command` in a session of its own; return its exit status (128 + number for a signal)."""
+def main(owner: int, pid_fd: int, leftovers: list[str], command: list[str]) -> int:
+    """Run `command` in a session of its own; return its exit status (128 + number for a signal).
+
+    `leftovers` are files and folders that the owner removes itself, unless it is killed.
+    """
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -32,9 +35,11 @@ def main(owner: int, pid_fd: int, command: list[str]) -> int:
         _become(command, guard)
     os.write(pid_fd, f"{child}\n".encode("ascii"))
     os.close(pid_fd)
-    status = _watch(child, owner, woken)
+    status, orphaned = _watch(child, owner, woken)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)  # pool children that outlived their main process
+    if orphaned:
+        _remove(leftovers)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
@@ -57,14 +62,14 @@ def _become(command: list[str], guard: int) -> None:
         os._exit(127)
 
 
-def _watch(child: int, owner: int, woken: int) -> int:
-    """Wait for the command to end, ending it when the owner goes; return its wait status."""
+def _watch(child: int, owner: int, woken: int) -> tuple[int, bool]:
+    """Wait for the command to end, ending it when the owner goes; return its wait status and which."""
     deadline = 0.0
     lifeline = [0]
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return status
+            return status, bool(deadline)
         # The parent's id is looked at as well: a forked sibling of the owner may hold the pipe open.
         readable, _, _ = select.select([woken, *lifeline], [], [], 1.0)
         if woken in readable:
@@ -78,10 +83,22 @@ def _watch(child: int, owner: int, woken: int) -> int:
             _signal_group(child, signal.SIGKILL)
 
 
+def _remove(paths: list[str]) -> None:
+    import shutil
+
+    for path in paths:
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def _signal_group(child: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, number)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
+    _split = sys.argv.index("--")
+    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:_split], sys.argv[_split + 1 :]))

@@ -23,7 +23,8 @@ class Child:
     """One command as a child process in a session of its own.
 
     `pid` is the command's own process id (a guard process sits between it and us, see `guard`). Its standard
-    output and error go to `log_path`. `env` replaces the environment when given.
+    output and error go to `log_path`. `env` replaces the environment when given. `leftovers` are what the
+    guard removes when this process is killed and cannot.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Child:
         log_path: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        leftovers: Sequence[Path] = (),
     ) -> None:
         self.command = tuple(command)
+        guard = [sys.executable, "-I", "-S", str(_GUARD)]
         self.log_path = log_path
         read_end, write_end = os.pipe()
         try:
@@ -42,7 +45,14 @@ class Child:
             log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 self._guard = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(write_end), *command],
+                    [
+                        *guard,
+                        str(os.getpid()),
+                        str(write_end),
+                        *(str(path.absolute()) for path in leftovers),
+                        "--",
+                        *command,
+                    ],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,

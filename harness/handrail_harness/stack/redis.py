@@ -75,7 +75,7 @@ class RedisServer:
             f'save ""\nappendonly no\ndir {folder}\ndaemonize no\n',
             encoding="ascii",
         )
-        self._child = Child([self.executable, str(config)], log_path=folder / "redis.log")
+        self._child = Child([self.executable, str(config)], log_path=folder / "redis.log", leftovers=[folder])
         self._child.wait_until(self._answers, what="redis-server", timeout=15)
 
     def _answers(self) -> bool:
