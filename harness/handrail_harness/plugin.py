@@ -1,4 +1,4 @@
-"""pytest plugin: the fixture `handrail`. Importing it costs nothing, and runs that do not use it are not changed.
+"""pytest plugin: the fixture `handrail`. Importing it costs nothing; runs without it are not changed.
 
 Everything else is in `handrail_harness.testing`, which is imported by the fixture.
 """
