@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +25,14 @@ _POLL = 0.1  # seconds
 class Handrail:
     """An embedded stack for a test session; a context manager.
 
-    In between, this process's environment points at the stack as well, so that `instrument()` and clients
-    made in tests use it. Every question about a trace first refuses Celery apps in eager mode
-    (`EagerModeRefused`).
+    The environment of this process is left alone: hand `environ()` to what should use the stack. Every question
+    about a trace first refuses Celery apps in eager mode (`EagerModeRefused`).
     """
 
     def __init__(self) -> None:
         self.stack = EmbeddedStack()
         self._source: Source | None = None
         self._workers: list[Worker] = []
-        self._environment: dict[str, str | None] = {}
 
     @property
     def redis_url(self) -> str:
@@ -89,9 +86,10 @@ class Handrail:
     def wait_for(
         self, trace_id: str, until: Callable[[Sequence[Span]], bool], *, timeout: float = 30.0
     ) -> Sequence[Span]:
-        """Wait until the spans of a trace satisfy `until`; return them. Raises `TimeoutError` with what is there.
+        """Wait until the spans of a trace satisfy `until`, and return them.
 
-        `until` is not asked before a first span has arrived.
+        `until` is not asked before a first span has arrived. Raises `TimeoutError`, naming the spans that have,
+        after `timeout` seconds.
         """
         refuse_eager()
         deadline = time.monotonic() + timeout
@@ -106,19 +104,11 @@ class Handrail:
 
     def __enter__(self) -> Handrail:
         self.stack.start()
-        for name, value in self.stack.environ().items():
-            self._environment[name] = os.environ.get(name)
-            os.environ[name] = value
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
         for worker in self._workers:
             worker.stop()
         if self._source is not None:
@@ -134,8 +124,9 @@ def refuse_eager(*apps: Celery) -> None:
     if not apps and "celery" in sys.modules:
         from celery import _state
 
+        active = _state._get_active_apps()  # type: ignore[attr-defined]
         # Only what has been used: asking an untouched app would load its configuration.
-        apps = tuple(app for app in _state._get_active_apps() if app.configured)
+        apps = tuple(app for app in active if app.configured)
     for app in apps:
         if app.conf.task_always_eager:
             raise EagerModeRefused(
