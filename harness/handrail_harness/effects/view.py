@@ -33,7 +33,7 @@ _PATH_ENDS = 50
 """A path longer than twice this shows its two ends: no real delegation is that deep."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AgentRun:
     """One agent at work: its first `invoke_agent` span, who delegated to it, and by which span."""
 
@@ -63,7 +63,7 @@ class AgentRun:
         return [one.name for one in self.lineage()]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """What encloses a span, itself included where it is the agent or the tool."""
 

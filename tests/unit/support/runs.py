@@ -1,4 +1,4 @@
-"""Builds the spans of made-up runs, as a clean exporter would write them; tests then break them on purpose."""
+"""Builds the spans of made-up runs, as a clean exporter writes them; tests then break them on purpose."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RunBuilder:
         self._clock += MS
         span = Span(
             trace_id=self.trace_id,
-            span_id=f"{len(self.spans) + 1 + (int(self.trace_id, 16) << 32):016x}",
+            span_id=f"{len(self.spans) + 1 + ((int(self.trace_id, 16) & 0xFFFF) << 32):016x}",
             parent_span_id=above.span_id if above is not None else "",
             name=name,
             kind=kind,
@@ -80,7 +80,7 @@ class RunBuilder:
     def handoff(
         self, agent: str, reason: str = "", links: Sequence[Link] = (), **message: Any
     ) -> Iterator[dict[str, Span]]:
-        """Delegate to an agent: invoke_agent CLIENT → send → process → invoke_agent INTERNAL; yields them by name."""
+        """Delegate to an agent: invoke_agent CLIENT → send → process → invoke_agent INTERNAL."""
         delegation: dict[str, Any] = {c.GEN_AI_OPERATION_NAME: "invoke_agent", c.GEN_AI_AGENT_NAME: agent}
         if reason:
             delegation[c.DELEGATION_REASON] = reason
@@ -130,7 +130,7 @@ class RunBuilder:
     def tool(
         self, name: str, risk: str = "read", *, asked_by: Span | None = None, **attributes: Any
     ) -> Iterator[Span]:
-        """Call a tool that runs; above `read` with a decision by the operator, and an approval where one is needed.
+        """Call a tool that runs; above `read` with the operator's decision, and an approval where needed.
 
         Keyword arguments are attributes with `.` written as `__`; `None` leaves one out.
         """
@@ -201,7 +201,7 @@ class MemorySource:
 
 
 def cleanup_run() -> RunBuilder:
-    """A clean run of three agents: two hand-offs of a fan-out below a first one, tools of every risk, all in order."""
+    """A clean run of three agents: a fan-out of two hand-offs below a first one, tools of several risks."""
     run = RunBuilder()
     with run.handoff("cleaner", "free space on db-7"):
         asking = run.chat()

@@ -1,0 +1,58 @@
+"""`handrail check SOURCE [TRACE]`: is a run one unified tree? Exit status 0 yes, 1 no, 2 not readable."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from handrail_harness.cli.arguments import SOURCE_HELP, TRACE_HELP, which
+from handrail_harness.cli.output import print_json, stdout
+from handrail_harness.errors import TraceNotFound
+from handrail_harness.rules import Report
+from handrail_harness.rules import check as examine
+from handrail_harness.sources import Source, open_source
+
+POLL_SECONDS = 0.25
+
+
+def check(
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)] = "store",
+    trace: Annotated[str | None, typer.Argument(help=TRACE_HELP)] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, help="Wait so many seconds for the tree to become whole.")
+    ] = 0.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check that a run is one unified trace tree, with every hand-off received below its send."""
+    source, trace = which(source, trace)
+    reader = open_source(source)
+    try:
+        report = _settled(reader, trace, wait)
+    finally:
+        reader.close()
+    if json:
+        print_json(report.document())
+    else:
+        from handrail_harness.render import render_report
+
+        stdout.print(render_report(report), soft_wrap=False)
+    if not report.unified:
+        raise typer.Exit(1)
+
+
+def _settled(source: Source, trace: str | None, wait: float) -> Report:
+    """Examine the run until it is unified or the time is up: spans of a run in flight are still arriving."""
+    deadline = time.monotonic() + wait
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            report = examine(source, trace)
+        except TraceNotFound:
+            if left <= 0:
+                raise
+        else:
+            if report.unified or left <= 0:
+                return report
+        time.sleep(min(POLL_SECONDS, max(left, 0)))
