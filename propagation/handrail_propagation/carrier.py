@@ -70,7 +70,7 @@ def extract(headers: Mapping[Any, Any], *, trust: Trust | None = None) -> Receiv
     """Read the W3C headers of a message into a fresh context.
 
     `trust` (default: `HANDRAIL_TRUST`) decides what they are worth: `continue` makes the claimed span the
-    parent, `restart` only the target of a link, `drop` nothing. Baggage is taken with `continue` alone. Whatever
+    parent, `restart` only the target of a link, `drop` nothing. Baggage needs `continue`. Whatever
     the headers hold, this neither raises nor costs more than a small constant.
     """
     trust = trust or telemetry.config().trust

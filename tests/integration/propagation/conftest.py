@@ -1,0 +1,100 @@
+"""A producer in this process, workers as subprocesses, and a sink that both export to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from handrail_harness.forest import Forest, build
+from handrail_harness.spans import Span
+from handrail_harness.stack.sink import SpanSink
+from handrail_harness.stack.workers import Worker
+from handrail_propagation import flush, instrument, uninstrument
+from handrail_propagation.exporters import PerProcessSpanExporter
+
+APPS = Path(__file__).parent / "apps"
+
+
+class Scene:
+    """One test's queue, broker, sink, producer and workers."""
+
+    def __init__(self, broker: str, sink: SpanSink, start: Callable[..., Worker]) -> None:
+        self.broker = broker
+        self.sink = sink
+        self.queue = f"propagation-{secrets.token_hex(4)}"
+        self.app = Celery("producer", broker=broker, backend=broker, set_as_current=False)
+        self.app.conf.task_default_queue = self.queue
+        self._start = start
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """Environment of a worker or producer subprocess."""
+        return {
+            "TEST_QUEUE": self.queue,
+            "TEST_BROKER": self.broker,
+            "TEST_BACKEND": self.broker,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.sink.endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTEL_LOGS_EXPORTER": "none",
+        } | more
+
+    def worker(self, pool: str = "prefork", *, env: dict[str, str] | None = None, **options: Any) -> Worker:
+        """Start a worker on this scene's queue."""
+        return self._start(
+            "propagation_app", [self.queue], pool=pool, cwd=APPS, env=self.environ(**(env or {})), **options
+        )
+
+    def send(self, task: str, *args: Any, **options: Any) -> Any:
+        """Send a task of the app by name; this process never imported it."""
+        return self.app.send_task(f"propagation_app.{task}", args, **options)
+
+    def signature(self, task: str, *args: Any, **options: Any) -> Any:
+        """A signature of one of the app's tasks."""
+        return self.app.signature(f"propagation_app.{task}", args, queue=self.queue, **options)
+
+    def spans(self, processed: int, timeout: float = 20.0) -> list[Span]:
+        """All spans, once `processed` ended `process` spans have arrived (fails when fewer or more have)."""
+        flush()
+        spans = self.sink.wait_for(lambda spans: len(consumers(spans)) >= processed, timeout=timeout)
+        assert len(consumers(spans)) == processed, [span.name for span in spans]
+        return spans
+
+    def forest(self, processed: int) -> Forest:
+        """The spans as trees, once `processed` deliveries have been recorded."""
+        return build(self.spans(processed))
+
+
+def consumers(spans: list[Span]) -> list[Span]:
+    """The `process` spans."""
+    return [span for span in spans if span.kind == "consumer"]
+
+
+@pytest.fixture
+def sink() -> Iterator[SpanSink]:
+    """An OTLP receiver of this test's own."""
+    with SpanSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def scene(redis_url: str, sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[Scene]:
+    """A producer that is instrumented in this process, and what it needs; put back as it was afterwards."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    scene = Scene(redis_url, sink, worker)
+    provider = TracerProvider(resource=Resource({"service.name": "producer"}))
+    exporter = PerProcessSpanExporter(lambda: OTLPSpanExporter(endpoint=f"{sink.endpoint}/v1/traces"))
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=100))
+    instrument(scene.app, tracer_provider=provider)
+    yield scene
+    uninstrument(scene.app)
+    provider.shutdown()
+    scene.app.close()
