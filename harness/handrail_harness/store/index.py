@@ -89,6 +89,14 @@ class SQLiteIndex:
             self._writer.execute("BEGIN IMMEDIATE")
             self._insert_damages([damage])
 
+    def rebuild(self) -> None:
+        """Begin with an empty index; the old file is `moved_aside`. The caller indexes the raw log again."""
+        self._writer.close()
+        self._move_aside()
+        self._writer = self._open_writer()
+        self._contexts.clear()
+        self._position, self._sequence = self._load_position()
+
     def trace_request(self, trace_id: str) -> ExportTraceServiceRequest:
         """Return the spans of one trace as one OTLP request, exactly as they were exported."""
         return wire.trace_request(self._rows("span", trace_id))

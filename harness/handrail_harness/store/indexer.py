@@ -49,7 +49,12 @@ class Indexer:
                 self._catch_up(target)
                 if self._index.position == before:
                     raise OSError(f"nothing of segment {target.segment} of the raw log can be read")
-            except (sqlite3.Error, OSError) as error:
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):  # locked or full
+                    self._fail(f"the index cannot be written: {error}")
+                else:
+                    self._rebuild(error)
+            except OSError as error:
                 self._fail(f"the index cannot be written: {error}")
             else:
                 self.last_error = ""
@@ -64,6 +69,14 @@ class Indexer:
                 self._changed.notify_all()
             if self._stopping:
                 return
+
+    def _rebuild(self, error: Exception) -> None:
+        try:
+            self._index.rebuild()
+        except (sqlite3.Error, OSError) as second:
+            self._fail(f"the index is unusable ({error}) and cannot be built anew: {second}")
+        else:
+            self._report(f"the index was unusable ({error}) and is built anew from the raw log")
 
     def _fail(self, message: str) -> None:
         if message != self.last_error:
