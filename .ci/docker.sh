@@ -1,0 +1,94 @@
+# Sourced by .ci/run: Debian packages, a Docker daemon of our own where none answers, the compose v2 plugin.
+# Everything that is started here is stopped by stop_docker, by pid.
+
+DOCKERD_PID=""
+
+install_packages() {
+    local wanted=(ca-certificates iproute2 iptables libc-bin redis-server) missing=() package
+    command -v dockerd >/dev/null || wanted+=(docker.io)
+    for package in "${wanted[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    echo "installing: ${missing[*]}"
+    # A package must not start a service on the machine that the gate runs on.
+    local policy=/usr/sbin/policy-rc.d own_policy=""
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        own_policy=1
+    fi
+    local status=0
+    {
+        apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$SCRATCH/apt.log" 2>&1
+    } || status=$?
+    [ -z "$own_policy" ] || rm -f "$policy"
+    if [ "$status" -ne 0 ]; then
+        tail -n 20 "$SCRATCH/apt.log" 2>/dev/null
+        return "$status"
+    fi
+}
+
+start_docker() {
+    # Where the tests themselves run in a container, testcontainers would look for ports at the gateway's address.
+    export TESTCONTAINERS_CONNECTION_MODE="${TESTCONTAINERS_CONNECTION_MODE:-docker_host}"
+    # Ryuk's image cannot be pulled everywhere; the tests sweep their own containers by label.
+    export TESTCONTAINERS_RYUK_DISABLED="${TESTCONTAINERS_RYUK_DISABLED:-true}"
+    if docker info >/dev/null 2>&1; then
+        echo "a daemon answers; using it"
+        return
+    fi
+    export DOCKER_HOST="unix://$SCRATCH/docker.sock"
+    dockerd --data-root "$SCRATCH/docker-data" --exec-root "$SCRATCH/docker-exec" --pidfile "$SCRATCH/docker.pid" \
+        --host "$DOCKER_HOST" >"$SCRATCH/dockerd.log" 2>&1 </dev/null &
+    DOCKERD_PID=$!
+    local try
+    for try in $(seq 120); do
+        docker info >/dev/null 2>&1 && break
+        if ! kill -0 "$DOCKERD_PID" 2>/dev/null || [ "$try" -eq 120 ]; then
+            echo "the Docker daemon did not start:"
+            tail -n 30 "$SCRATCH/dockerd.log"
+            return 1
+        fi
+        sleep 0.5
+    done
+    docker info --format 'started a daemon of our own: {{.ServerVersion}}, {{.Driver}}'
+}
+
+stop_docker() {
+    [ -n "$DOCKERD_PID" ] || return 0
+    local containers
+    containers="$(docker ps -aq 2>/dev/null)" || containers=""
+    # shellcheck disable=SC2086
+    [ -z "$containers" ] || docker rm -f -v $containers >/dev/null
+    kill "$DOCKERD_PID" 2>/dev/null || true
+    wait "$DOCKERD_PID" 2>/dev/null || true
+    DOCKERD_PID=""
+}
+
+install_compose() {
+    if docker compose version >/dev/null 2>&1; then
+        docker compose version
+        return
+    fi
+    # bookworm has only compose 1.29; trixie's plugin runs on it. Private lists: the machine's own stay as they are.
+    local plugin="$CACHE/compose-trixie/docker-compose"
+    if [ ! -x "$plugin" ]; then
+        local mirror apt="$SCRATCH/apt"
+        mirror="$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+            awk '$3 == "main" && $2 !~ /-/ { print $1; exit }')"
+        mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$(dirname "$plugin")"
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/sources.list"
+        local options=(-qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+            -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
+        apt-get "${options[@]}" update
+        (cd "$apt" && apt-get "${options[@]}" download docker-compose && dpkg-deb -x docker-compose_*.deb unpacked)
+        cp "$apt/unpacked/usr/libexec/docker/cli-plugins/docker-compose" "$plugin.new"
+        mv "$plugin.new" "$plugin"
+    fi
+    export DOCKER_CONFIG="$SCRATCH/docker-config"
+    mkdir -p "$DOCKER_CONFIG/cli-plugins"
+    ln -sf "$plugin" "$DOCKER_CONFIG/cli-plugins/docker-compose"
+    docker compose version
+}

@@ -1,0 +1,91 @@
+# Sourced by .ci/run: the images that compose.yaml and testcontainers start. Official ones where they can be pulled;
+# else stand-ins from real parts, tagged with the version that they truly are (docs/adr/0004-stand-in-images.md).
+
+REDIS_IMAGE_DEFAULT="redis:7.4"
+JAEGER_IMAGE_DEFAULT="jaegertracing/jaeger:2.20.0"
+JAEGER_COMMIT=798e4b0fcf22 # v2.20.0: the module path has no /v2, so Go is asked for the commit
+JAEGER_FALLBACK=v1.76.0    # the same sources as v2.13.0
+
+have_or_pull() { # IMAGE
+    docker image inspect "$1" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$1" >/dev/null 2>&1
+}
+
+import_image() { # FOLDER IMAGE [docker import options]
+    local folder=$1 image=$2
+    shift 2
+    tar -C "$folder" -c . | docker import "$@" - "$image" >/dev/null
+    rm -rf "$folder"
+}
+
+copy_with_libraries() { # FOLDER FILE...
+    local folder=$1 file
+    shift
+    for file in "$@"; do
+        cp -L --parents "$file" "$folder/"
+        { ldd "$file" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | sort -u | while read -r library; do
+            cp -L --parents "$library" "$folder/"
+        done
+    done
+}
+
+provide_redis() {
+    export HANDRAIL_REDIS_IMAGE="${HANDRAIL_REDIS_IMAGE:-$REDIS_IMAGE_DEFAULT}"
+    if have_or_pull "$HANDRAIL_REDIS_IMAGE"; then
+        echo "$HANDRAIL_REDIS_IMAGE: official"
+        return
+    fi
+    local version root="$SCRATCH/redis-root"
+    version="$(redis-server --version | sed -n 's/.* v=\([0-9.]*\) .*/\1/p')"
+    HANDRAIL_REDIS_IMAGE="redis:$version"
+    mkdir -p "$root/usr/local/bin" "$root/data" "$root/tmp" "$root/bin"
+    copy_with_libraries "$root" /usr/bin/redis-server /usr/bin/redis-cli /bin/dash
+    ln -s dash "$root/bin/sh"
+    cat >"$root/usr/local/bin/docker-entrypoint.sh" <<'SH'
+#!/bin/sh
+# The official image is built with protected mode off; Debian's package is not.
+[ "$1" = redis-server ] && set -- "$@" --protected-mode no
+exec "$@"
+SH
+    chmod +x "$root/usr/local/bin/docker-entrypoint.sh"
+    import_image "$root" "$HANDRAIL_REDIS_IMAGE" -c 'ENTRYPOINT ["docker-entrypoint.sh"]' -c 'CMD ["redis-server"]' \
+        -c 'ENV PATH=/usr/local/bin:/usr/bin:/bin' -c 'EXPOSE 6379' -c 'WORKDIR /data'
+    echo "$HANDRAIL_REDIS_IMAGE: stand-in from the Debian package ($REDIS_IMAGE_DEFAULT cannot be pulled)"
+}
+
+provide_jaeger() {
+    export HANDRAIL_JAEGER_IMAGE="${HANDRAIL_JAEGER_IMAGE:-$JAEGER_IMAGE_DEFAULT}"
+    if have_or_pull "$HANDRAIL_JAEGER_IMAGE"; then
+        echo "$HANDRAIL_JAEGER_IMAGE: official"
+        return
+    fi
+    local binary="$CACHE/jaeger-$JAEGER_COMMIT/jaeger" version=2.20.0
+    if [ ! -x "$binary" ] && ! compile_jaeger "$JAEGER_COMMIT" "$binary"; then
+        echo "Jaeger v2.20.0 ($JAEGER_COMMIT) is not to be had here; falling back to $JAEGER_FALLBACK (= v2.13.0)"
+        version=2.13.0
+        binary="$CACHE/jaeger-$JAEGER_FALLBACK/jaeger"
+        [ -x "$binary" ] || compile_jaeger "$JAEGER_FALLBACK" "$binary"
+    fi
+    HANDRAIL_JAEGER_IMAGE="jaegertracing/jaeger:$version"
+    local root="$SCRATCH/jaeger-root"
+    mkdir -p "$root/cmd/jaeger" "$root/etc/ssl/certs"
+    install -d -m 1777 "$root/tmp"
+    cp "$binary" "$root/cmd/jaeger/jaeger-linux"
+    import_image "$root" "$HANDRAIL_JAEGER_IMAGE" -c 'ENTRYPOINT ["/cmd/jaeger/jaeger-linux"]' \
+        -c 'ENV JAEGER_LISTEN_HOST=0.0.0.0' -c 'EXPOSE 4317 4318 13133 16686'
+    echo "$HANDRAIL_JAEGER_IMAGE: stand-in compiled from its Go module ($JAEGER_IMAGE_DEFAULT cannot be pulled)"
+}
+
+compile_jaeger() { # VERSION BINARY
+    local version=$1 binary=$2 folder
+    command -v go >/dev/null || { echo "Go is needed to compile Jaeger"; return 1; }
+    folder="$(cd "$SCRATCH" && go mod download -json "github.com/jaegertracing/jaeger@$version" 2>/dev/null |
+        sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')" || return 1
+    [ -n "$folder" ] || return 1
+    echo "compiling Jaeger $version (some minutes; kept in the cache)"
+    mkdir -p "$(dirname "$binary")"
+    (cd "$folder" && CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags='-s -w' -o "$binary.new" ./cmd/jaeger) >"$SCRATCH/go.log" 2>&1 || {
+        tail -n 20 "$SCRATCH/go.log"
+        return 1
+    }
+    mv "$binary.new" "$binary"
+}
