@@ -1,6 +1,6 @@
 """Errors of the agents: part of the one tree in handrail_propagation.errors.
 
-Refusals, doubts and waits are values (`outcomes`), never exceptions: what is in here is a mistake or a failure.
+`ModelError` lives with the models. Refusals, doubts and waits are values (`outcomes`), never exceptions: what is in here is a mistake or a failure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ __all__ = [
     "InvalidArguments",
     "JournalError",
     "LeaseLost",
-    "ModelError",
     "NoDecisionRecord",
     "NotReplayable",
     "ToolFailed",
@@ -51,10 +50,6 @@ class ToolFailed(HandrailError):
 
 class TurnLimit(HandrailError):
     """The model asked for tools in every turn that it had; raise `max_turns`, or narrow the task."""
-
-
-class ModelError(HandrailError):
-    """The model failed, timed out or answered garbage; look at the provider's status and the credentials."""
 
 
 class BrokerError(HandrailError):

@@ -1,0 +1,68 @@
+"""What a worker of an app with agents is given: queues, routes, settings, and a word about unknown agents."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from handrail_agents.errors import HandrailError
+from handrail_agents.handoff import BadHeader, Header
+from handrail_agents.outcomes import Failed
+from handrail_agents.sending import send_wake
+from handrail_propagation import conventions as names
+
+if TYPE_CHECKING:
+    from handrail_agents.registry import Agents
+
+_log = logging.getLogger(__name__)
+
+
+def equip(ops: Agents) -> None:
+    """Set the app's routes and settings, and hook into its workers."""
+    from celery.signals import celeryd_after_setup, task_unknown
+
+    conf = ops.app.conf
+    routes = conf.task_routes or []
+    others = list(routes) if isinstance(routes, (list, tuple)) else [routes]
+
+    def route(name: str, *_: Any, **__: Any) -> dict[str, str] | None:
+        return {"queue": ops.queue_of(name)} if ops.known(name) else None
+
+    conf.task_routes = [route, *others]
+    # With more, one busy child would sit on messages that another one could be working on.
+    conf.worker_prefetch_multiplier = 1
+
+    def add_queues(instance: Any = None, **_: Any) -> None:
+        queues = getattr(getattr(instance, "app", None), "amqp", None)
+        if queues is None or instance.app is not ops.app:
+            return
+        ops.gate.warn()
+        if queues.queues._consume_from is None:
+            # No -Q: the worker takes what every agent of the app gets.
+            for name in ops.agents:
+                queues.queues.select_add(ops.queue_of(name))
+
+    def report_unknown(sender: Any = None, message: Any = None, name: str = "", **_: Any) -> None:
+        if getattr(sender, "app", None) is ops.app:
+            unknown_agent(ops, name, message)
+
+    celeryd_after_setup.connect(add_queues, weak=False)
+    task_unknown.connect(report_unknown, weak=False)
+
+
+def unknown_agent(ops: Agents, name: str, message: Any) -> None:
+    """A message for an agent that no code here declares: end its invocation, so that nobody waits for ever."""
+    value = (message.headers or {}).get(names.HEADER_HANDRAIL)
+    if value is None:
+        return
+    known = ", ".join(ops.agents) or "none"
+    failed = Failed("UnknownAgent", f"the worker of that queue has no agent {name!r}; it has {known}")
+    try:
+        header = Header.parse(value)
+        wake = ops.journal.settle(header.run_id, header.invocation, None, failed)
+        if wake is not None:
+            send_wake(ops.app, header.run_id, wake, queue=ops.queue_of(wake.agent))
+    except BadHeader as error:
+        _log.error("%s", error)
+    except HandrailError as error:
+        _log.error("run of unknown agent could not be ended: %s", error)
