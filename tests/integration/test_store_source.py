@@ -1,0 +1,163 @@
+"""`StoreSource`: the same answers with a server and without one, one clear line when nothing can be read."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from handrail_harness.errors import SourceError
+from handrail_harness.otlp import spans_of
+from handrail_harness.receiver.server import Receiver
+from handrail_harness.receiver.settings import Settings
+from handrail_harness.sources import open_source, store
+from handrail_harness.sources.store import StoreSource
+from handrail_harness.spans import LogEvent, Span, TraceSummary
+from handrail_harness.store.location import DirectoryLock, ServerState
+
+pytestmark = pytest.mark.integration
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+RUN = "run/with a slash?"
+PROTOBUF = {"content-type": "application/x-protobuf"}
+MakeTraces = Callable[..., ExportTraceServiceRequest]
+Answers = tuple[list[Span], list[LogEvent], list[str], list[TraceSummary], list[Span]]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def receiver(data_dir: Path) -> Iterator[Receiver]:
+    with Receiver(Settings(port=0, grpc_port=0, data_dir=data_dir), lambda line: None) as running:
+        yield running
+
+
+def answers(source: StoreSource) -> Answers:
+    return (
+        list(source.spans(TRACE)),
+        list(source.events(TRACE)),
+        list(source.traces_of_run(RUN)),
+        list(source.traces()),
+        list(source.spans("0" * 32)),
+    )
+
+
+def test_same_answers_with_and_without_a_server(
+    receiver: Receiver,
+    data_dir: Path,
+    trace_request: MakeTraces,
+    log_request: Callable[..., ExportLogsServiceRequest],
+) -> None:
+    """What the server tells is what its files tell after it has gone, read twice at once."""
+    assert receiver.state is not None
+    request = trace_request(names=("root", "child"), run_id=RUN)
+    for path, body in (("traces", request), ("logs", log_request())):
+        url = f"{receiver.state.http_url}/v1/{path}"
+        content = body.SerializeToString()
+        assert httpx.post(url, content=content, headers=PROTOBUF, trust_env=False).status_code == 200
+    served = StoreSource.open(data_dir)
+    with_server = answers(served)
+    served.close()
+    receiver.stop()
+    first, second = StoreSource.open(data_dir), StoreSource.open(data_dir)
+    assert answers(first) == answers(second) == with_server
+    assert with_server[0] == list(spans_of(request))
+    assert with_server[2] == [TRACE]
+    assert with_server[4] == []
+    assert first.status()["spans"] == 2
+    first.close()
+    second.close()
+
+
+def test_acknowledged_means_readable(receiver: Receiver, data_dir: Path, trace_request: MakeTraces) -> None:
+    """A question asked right after a 200 has the span in its answer, every time."""
+    assert receiver.state is not None
+    source = StoreSource.open(data_dir)
+    with httpx.Client(base_url=receiver.state.http_url, trust_env=False) as client:
+        for number in range(1, 51):
+            body = trace_request(f"{number:032x}").SerializeToString()
+            assert client.post("/v1/traces", content=body, headers=PROTOBUF).status_code == 200
+            assert len(source.spans(f"{number:032x}")) == 1
+    source.close()
+
+
+def test_default_store_is_found_by_name(
+    receiver: Receiver, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`store` is the one in HANDRAIL_DATA_DIR."""
+    monkeypatch.setenv("HANDRAIL_DATA_DIR", str(data_dir))
+    source = open_source("store")
+    assert source.name == "store"
+    assert list(source.traces()) == []
+    source.close()
+
+
+def test_no_store_says_what_to_start(tmp_path: Path) -> None:
+    """Where nothing was ever stored the error names the folder and the commands that make a store."""
+    with pytest.raises(SourceError, match=r"handrail serve.*handrail up") as caught:
+        StoreSource.open(tmp_path / "nowhere")
+    assert str(tmp_path) in str(caught.value)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_server_that_goes_away_is_an_error(receiver: Receiver, data_dir: Path) -> None:
+    """Losing the server between two questions is one line saying so, not an empty answer."""
+    source = StoreSource.open(data_dir)
+    receiver.stop()
+    with pytest.raises(SourceError, match="no longer answers"):
+        source.spans(TRACE)
+    source.close()
+    with pytest.raises(SourceError, match="closed"):
+        source.traces()
+
+
+def test_stale_state_file_is_not_believed(
+    receiver: Receiver, data_dir: Path, trace_request: MakeTraces
+) -> None:
+    """After a crash the state file's port may be anybody's: without a holder of the lock it is not asked."""
+    assert receiver.state is not None
+    body = trace_request().SerializeToString()
+    url = f"{receiver.state.http_url}/v1/traces"
+    assert httpx.post(url, content=body, headers=PROTOBUF, trust_env=False).status_code == 200
+    receiver.stop()
+    asked: list[str] = []
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+        thread = threading.Thread(target=stranger.serve_forever)
+        thread.start()
+        ServerState(os.getpid(), f"http://127.0.0.1:{stranger.server_port}", "", "t").write(data_dir)
+        source = StoreSource.open(data_dir)
+        assert len(source.spans(TRACE)) == 1
+        source.close()
+        stranger.shutdown()
+        thread.join()
+    assert asked == []
+
+
+def test_a_holder_that_does_not_answer_is_an_error(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locked directory without an answering server is told after a short wait, not waited for for ever."""
+    monkeypatch.setattr(store, "_BUSY", 0.2)
+    data_dir.mkdir()
+    lock = DirectoryLock(data_dir)
+    lock.acquire()
+    with pytest.raises(SourceError, match="does not answer"):
+        StoreSource.open(data_dir)
+    lock.release()
