@@ -73,7 +73,7 @@ class Agent(Generic[P, R]):
 
 def delegation_spec(name: str, agent: Agent[Any, Any] | None) -> ToolSpec:
     """Return a delegate as a model sees it: the agent's arguments, and why it is asked."""
-    schema = agent.signature.schema if agent else {"type": "object", "properties": {}}
+    schema: dict[str, Any] = agent.signature.schema if agent else {"type": "object", "properties": {}}
     return ToolSpec(
         name=DELEGATE_PREFIX + name,
         description=f"Delegate to the agent {name!r} and wait for what it returns. "

@@ -17,7 +17,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from handrail_agents import contract
-from handrail_agents.decisions import Decision, Request, decide
+from handrail_agents.decisions import Decision, Ready, Request, decide
 from handrail_agents.outcomes import Approval, InDoubt, Refused, Waiting
 from handrail_agents.parking import Stop
 from handrail_propagation import conventions as names
@@ -69,8 +69,8 @@ class Result:
 def perform(run: Run, request: Request, cause: SpanContext | None) -> Result:
     """Judge and, if allowed, execute one call; a call that was completed before gives its recorded result.
 
-    Raises `Stop` when the call must wait for a human, is in doubt or is denied, `JournalError` when it cannot be
-    recorded (then it has not run).
+    Raises `Stop` when the call must wait for a human, is in doubt or is denied, `JournalError` when it cannot
+    be recorded (then it has not run).
     """
     step = run.next_step(f"tool {request.tool!r}")
     finished = run.entry(step, "result")
@@ -92,8 +92,8 @@ def perform(run: Run, request: Request, cause: SpanContext | None) -> Result:
             told = contract.attributes(decision.decision_id, decision.record, decision.risk)
             emit_event(names.EVENT_DECISION, {names.GEN_AI_TOOL_NAME: decision.tool_name, **told}, span=span)
         try:
-            if decision.disposition == "executed":
-                return _execute(run, step, decision, span)
+            if decision.ready is not None and decision.disposition == "executed":
+                return _execute(run, step, decision.ready, span)
             return _turn_away(run, step, decision, span)
         except Exception as error:
             _fail(span, type(error).__name__)
@@ -132,30 +132,28 @@ def _attributes(run: Run, decision: Decision, request: Request) -> dict[str, Any
 def _turn_away(run: Run, step: int, decision: Decision, span: Span) -> Result:
     """The call does not run: tell the model, or stop the run."""
     span.set_attribute(names.TOOL_RESULT_STATUS, "none")
-    if decision.disposition == "awaiting_approval":
-        assert decision.call is not None and decision.arguments is not None
-        approval = Approval(id=decision.decision_id, call=decision.call)
+    ready = decision.ready
+    if ready is not None and decision.disposition == "awaiting_approval":
+        approval = Approval(id=decision.decision_id, call=ready.call)
         span.set_attribute(names.APPROVAL_ID, approval.id)
         # What the human will be shown, and what will run: the validated arguments, nothing else.
-        run.record(step, "approval", json.dumps({"id": approval.id, "arguments": decision.arguments.plain}))
+        run.record(step, "approval", json.dumps({"id": approval.id, "arguments": ready.arguments.plain}))
         raise Stop(Waiting(approval))
-    if decision.disposition == "denied":
-        assert decision.call is not None
-        raise Stop(Refused(decision.call, decision.detail))
+    if ready is not None and decision.disposition == "denied":
+        raise Stop(Refused(ready.call, decision.detail))
     result = Result(decision.disposition, "none", detail=decision.detail)
     run.record(step, "result", result.to_text())
     return result
 
 
-def _execute(run: Run, step: int, decision: Decision, span: Span) -> Result:
-    tool, arguments, call = decision.tool, decision.arguments, decision.call
-    assert tool is not None and arguments is not None and call is not None
-    before = run.record(step, "started", decision.digest)
+def _execute(run: Run, step: int, ready: Ready, span: Span) -> Result:
+    tool = ready.tool
+    before = run.record(step, "started", ready.call.args_digest)
     if before is not None and not (tool.idempotent or tool.risk == "read"):
         span.set_attributes({names.TOOL_DISPOSITION: "in_doubt", names.TOOL_RESULT_STATUS: "none"})
-        raise Stop(InDoubt(call))
+        raise Stop(InDoubt(ready.call))
     try:
-        value = tool.function(**arguments.values)
+        value = tool.function(**ready.arguments.values)
     except Exception as error:  # noqa: BLE001 - whatever a tool raises, the caller is told and the run goes on
         result = Result("executed", "error", error_type=type(error).__name__)
         _fail(span, result.error_type)

@@ -25,8 +25,8 @@ _Why = Annotated[str, StringConstraints(min_length=1, max_length=8_000, strip_wh
 
 DECISION_LOGGING_CONTRACT: Final = f"""\
 Decision records
-Whoever has to explain this run later sees the calls you make, not what you thought. Each call to a tool that \
-changes something therefore carries one more argument, "{ARGUMENT}", an object with exactly these fields:
+Whoever has to explain this run later sees the calls you make, not what you thought. Each call to a tool \
+that changes something therefore carries one more argument, "{ARGUMENT}", an object with exactly these fields:
 - "intent": one sentence: what this call is to achieve.
 - "why": the facts that led you here, and which alternative you set aside.
 - "context_source": where the request for this very action came from: {", ".join(CONTEXT_SOURCES)}. Name the \
@@ -41,7 +41,7 @@ again. Calls of high risk wait for a person, who reads your record: write it for
 
 
 class DecisionRecord(BaseModel):
-    """Why a tool is called: given by a model as `_decision`, by hand-written code as an argument of `run.call`.
+    """Why a tool is called: a model gives it as `_decision`, hand-written code as an argument of `run.call`.
 
     `risk` is what the caller declares; the effective risk is never below what the tool registers.
     """

@@ -36,6 +36,15 @@ class Request:
     """The model's id for it; `None` when code asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A call that could run: all that is needed to run it, or to ask a human about it."""
+
+    tool: Tool[Any, Any]
+    arguments: Arguments
+    call: Call
+
+
 @dataclass(slots=True)
 class Decision:
     """What is known about a call and what becomes of it. `detail` is for the caller, never for a span."""
@@ -45,13 +54,13 @@ class Decision:
     disposition: Disposition
     detail: str = ""
     tool: Tool[Any, Any] | None = None
-    arguments: Arguments | None = None
     record: DecisionRecord | None = None
     risk: Risk | None = None
     digest: str = ""
     touches: list[str] = field(default_factory=list)
     credential_id: str | None = None
-    call: Call | None = None
+    ready: Ready | None = None
+    """Set when nothing but the gate can keep the call from running."""
     let_through: bool = False
 
 
@@ -62,26 +71,25 @@ def decide(
     made_up = hashlib.sha256(f"{invocation.run_id}:{invocation.id}:{step}".encode()).hexdigest()[:32]
     tool = agent.tools.get(request.tool)
     # The name of a tool that does not exist is the model's text: it stays out of span names.
-    decision = Decision(
-        decision_id=made_up, tool_name=tool.name if tool else "unknown", disposition="executed"
-    )
+    name = tool.name if tool else "unknown"
+    decision = Decision(decision_id=made_up, tool_name=name, disposition="executed")
     if tool is None:
         known = ", ".join(agent.tools) or "none"
         return _refuse(decision, "unknown_tool", f"there is no such tool; the tools are: {known}")
     decision.tool = tool
     try:
         parts = contract.split(request.arguments)
-        decision.arguments = tool.signature.check_json(parts.arguments)
+        arguments = tool.signature.check_json(parts.arguments)
     except (StrictJSONError, InvalidArguments) as error:
         return _refuse(decision, "invalid_arguments", str(error))
     decision.record = parts.record
     decision.risk = contract.effective_risk(tool.risk, parts.record.risk if parts.record else None)
-    decision.digest = hashlib.sha256(decision.arguments.canonical).hexdigest()
-    decision.touches = tool.resources(decision.arguments.plain)
-    decision.credential_id = tool.credential_id(decision.arguments.plain)
+    decision.digest = hashlib.sha256(arguments.canonical).hexdigest()
+    decision.touches = tool.resources(arguments.plain)
+    decision.credential_id = tool.credential_id(arguments.plain)
     if parts.record is None and (tool.risk != "read" or parts.problem):
         return _refuse(decision, "no_decision_record", parts.problem or f"{contract.ARGUMENT} is missing")
-    decision.call = Call(
+    call = Call(
         run_id=invocation.run_id,
         invocation=invocation.id,
         step=step,
@@ -91,7 +99,8 @@ def decide(
         touches=tuple(decision.touches),
         args_digest=decision.digest,
     )
-    return _ask(decision, decision.call, gate)
+    decision.ready = Ready(tool, arguments, call)
+    return _ask(decision, call, gate)
 
 
 def _ask(decision: Decision, call: Call, gate: Gate) -> Decision:

@@ -1,6 +1,7 @@
 """One delivery of a message for an agent: advance its invocation if it can be advanced, else do nothing.
 
-Start and wake messages are treated alike, so that a message delivered twice, late or in another order is harmless.
+Start and wake messages are treated alike, so that a message delivered twice, late or in another order does
+no harm.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def deliver(ops: Agents, agent: Agent[Any, Any], request: Any, args: Any, kwargs
 
     if getattr(request, "is_eager", False):
         raise HandrailError(
-            "task_always_eager runs an agent without a message: nothing is handed off, so nothing is traced"
+            "task_always_eager runs an agent without a message, so nothing is handed off; unset it"
         )
     try:
         header = _header(ops, agent, request)
@@ -87,15 +88,15 @@ def _advance(
 ) -> None:
     holder = lease.new_holder()
     segment = _begin(ops.journal, agent, header, holder, redelivered=redelivered)
-    if segment.began == "go":
-        wake = _run_segment(ops, agent, header, holder, segment, args, kwargs)
+    if segment.invocation is not None:
+        wake = _run_segment(ops, agent, header, holder, segment, segment.invocation, args, kwargs)
     elif segment.began == "finished":
         # The wake for its parent may have been lost with the worker that finished it.
         wake = ops.journal.settled_again(header.run_id, header.invocation)
     elif segment.began == "unknown":
         raise BadHeader(
-            f"the journal knows no invocation {header.invocation} of this agent (forged, older than the journal "
-            "keeps, or another journal than the sender's); message dropped"
+            f"the journal knows no invocation {header.invocation} of this agent (forged, older than the "
+            "journal keeps, or another journal than the sender's); message dropped"
         )
     else:
         _log.info("invocation %s is %s: nothing to do", header.invocation, segment.began)
@@ -107,7 +108,7 @@ def _advance(
 def _begin(
     journal: Journal, agent: Agent[Any, Any], header: Header, holder: str, *, redelivered: bool
 ) -> Segment:
-    """Take the lease. Only a redelivered message waits for it: a copy is covered by the holder's own message."""
+    """Take the lease. Only a redelivered message waits for it; a copy is covered by the holder's own."""
     from celery.exceptions import Reject
 
     deadline = time.monotonic() + _BUSY_SECONDS
@@ -126,21 +127,19 @@ def _run_segment(
     header: Header,
     holder: str,
     segment: Segment,
+    known: Invocation,
     args: Any,
     kwargs: dict[str, Any],
 ) -> Wake | None:
-    assert segment.invocation is not None and segment.entries is not None
     run_id, invocation, journal = header.run_id, header.invocation, ops.journal
     settled = False
     try:
         with run_context(run_id), lease.Heartbeat(lambda: journal.renew(run_id, invocation, holder)):
-            with segment_span(
-                segment.invocation, segment.number, segment.entries, woken=header.kind == "wake"
-            ) as span:
+            with segment_span(known, segment.number, segment.entries, woken=header.kind == "wake") as span:
                 here = to_text(span.get_span_context())
                 journal.record(run_id, invocation, holder, f"segment:{segment.number}", here)
                 arguments = _arguments(agent, journal, header, segment.entries, args, kwargs)
-                run = Run(ops, agent, segment.invocation, holder, segment.entries)
+                run = Run(ops, agent, known, holder, segment.entries)
                 outcome = _outcome(agent, run, arguments)
                 if isinstance(outcome, Failed):
                     fail(span, outcome.error_type)

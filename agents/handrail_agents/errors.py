@@ -1,6 +1,7 @@
 """Errors of the agents: part of the one tree in handrail_propagation.errors.
 
-`ModelError` lives with the models. Refusals, doubts and waits are values (`outcomes`), never exceptions: what is in here is a mistake or a failure.
+`ModelError` lives with the models. Refusals, doubts and waits are values (`outcomes`), never exceptions: what
+is in here is a mistake or a failure.
 """
 
 from __future__ import annotations

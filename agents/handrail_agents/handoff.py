@@ -17,6 +17,9 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 Kind = Literal["start", "wake"]
 
 
+_KINDS: Final[dict[str, Kind]] = {"start": "start", "wake": "wake"}
+
+
 class BadHeader(HandrailError):
     """The message's `handrail` header is not one of ours; the message is dropped."""
 
@@ -37,13 +40,11 @@ class Header:
     def parse(cls, value: Any) -> Header:
         """Return the header in a value off the wire; raises `BadHeader`, without quoting it."""
         if not isinstance(value, dict) or value.keys() != {"v", "kind", "run", "invocation"}:
-            raise BadHeader(
-                "the handrail header is not an object with v, kind, run, invocation; message dropped"
-            )
+            raise BadHeader("the handrail header does not have v, kind, run, invocation; message dropped")
         if type(value["v"]) is not int or value["v"] != VERSION:
             raise BadHeader(f"the handrail header is not of version {VERSION}; message dropped")
-        kind = value["kind"]
-        if not isinstance(kind, str) or kind not in ("start", "wake"):
+        kind = _KINDS.get(value["kind"]) if isinstance(value["kind"], str) else None
+        if kind is None:
             raise BadHeader("the handrail header's kind is neither start nor wake; message dropped")
         for name in ("run", "invocation"):
             if not isinstance(value[name], str) or not _ID.fullmatch(value[name]):

@@ -30,8 +30,8 @@ class Job:
     def result(self, timeout: float | None = None) -> Outcome:
         """Wait for the outcome, at most `timeout` seconds (`None`: for ever).
 
-        Returns `Done`, `Waiting`, `InDoubt`, `Refused` or `Failed`. Raises `TimeoutError`, `JournalError`, and
-        `HandrailError` inside a Celery task, where waiting would hold a worker.
+        Returns `Done`, `Waiting`, `InDoubt`, `Refused` or `Failed`. Raises `TimeoutError`, `JournalError`,
+        and `HandrailError` inside a Celery task, where waiting would hold a worker.
         """
         from celery import current_task
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from handrail_agents.outcomes import Outcome
@@ -45,7 +45,8 @@ class Segment:
     number: int = 0
     """1.. when `began` is `go`."""
     invocation: Invocation | None = None
-    entries: Mapping[str, str] | None = None
+    """What the journal knows of it, when `began` is `go`."""
+    entries: Mapping[str, str] = field(default_factory=dict)
     """Every entry of the invocation so far."""
 
 

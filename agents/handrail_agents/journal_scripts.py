@@ -1,9 +1,10 @@
 """The Lua scripts of the Redis journal: each is one atomic transition of an invocation.
 
-KEYS: the run's key prefix, the invocation's hash, its lease. ARGV: seconds to keep, the invocation's id, more.
-Fields of the hash: agent, parent, path, state (open | running | parked | blocked | done), segments, parked_on,
-outcome, `ended:{segment}`, `c:{child}` (expected), `r:{child}` (its outcome), and the entries. An outcome begins with `=` when it is
-final and with `!` when a human can still change it.
+KEYS: the run's key prefix, the invocation's hash, its lease. ARGV: seconds to keep, the
+invocation's id, more.
+Fields of the hash: agent, parent, path, state (open | running | parked | blocked | done), segments,
+parked_on, outcome, `ended:{segment}`, `c:{child}` (expected), `r:{child}` (its outcome), and the entries. An
+outcome begins with `=` when it is final and with `!` when a human can still change it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def holder_is_dead(holder: str) -> bool:
 
 
 class Heartbeat:
-    """Renews a lease in a thread until it is left; a context manager. `lost` tells that somebody took over."""
+    """Renews a lease in a thread until it is left; a context manager. `lost`: somebody took over."""
 
     def __init__(self, renew: Callable[[], bool]) -> None:
         self._renew = renew
@@ -81,9 +81,8 @@ def _started(pid: int) -> str | None:
     """Start time of a process in clock ticks, `None` when it does not exist or is a zombie."""
     try:
         # Field 2 is the command in parentheses and may hold anything; count from its end (proc(5)).
-        fields = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    fields = line.rpartition(")")[2].split()
     return None if fields[0] in {"Z", "X"} else fields[19]

@@ -26,7 +26,7 @@ KEPT_SECONDS: Final = 30 * 24 * 3600
 
 
 class RedisJournal:
-    """A journal at a Redis URL. Connects when first used; connection attempts are bounded to a few seconds."""
+    """A journal at a Redis URL. Connects when first used; each attempt is bounded to a few seconds."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -52,7 +52,7 @@ class RedisJournal:
         while True:
             answer = self._run("begin", run_id, invocation, agent, holder, lease.SECONDS * 1000)
             if answer[0] == "busy" and lease.holder_is_dead(answer[1]):
-                # Compare-and-delete: somebody else may have seen the same dead process and be running already.
+                # Compare-and-delete: somebody else may have seen it, too, and be running already.
                 self._run("release", run_id, invocation, answer[1])
                 continue
             break
@@ -120,9 +120,8 @@ class RedisJournal:
 
     def _run(self, script: str, run_id: str, invocation: str, *arguments: str | int) -> Any:
         keys = [_key(run_id, ""), _key(run_id, invocation), _key(run_id, invocation) + ":lease"]
-        return self._guard(
-            lambda: self._scripts[script](keys=keys, args=[KEPT_SECONDS, invocation, *arguments])
-        )
+        values = [KEPT_SECONDS, invocation, *arguments]
+        return self._guard(lambda: self._scripts[script](keys=keys, args=values))
 
     def _guard(self, call: Callable[[], Any]) -> Any:
         try:

@@ -39,8 +39,8 @@ JOURNAL_VARIABLE = "HANDRAIL_REDIS_URL"
 class Agents:
     """The agents of one Celery app; each is one task name and one queue, its name.
 
-    `model` is what agents without a model of their own think with. `gate="off"` lets destructive calls run, for
-    demonstrations. `journal` is the Redis URL for the state of runs (default: the broker's, else
+    `model` is what agents without a model of their own think with. `gate="off"` lets destructive calls run,
+    for demonstrations. `journal` is the Redis URL for the state of runs (default: the broker's, else
     HANDRAIL_REDIS_URL). `queue_prefix` is put before every queue name, the same in all processes.
 
     Raises `ConfigurationError` for `task_always_eager`, which would run agents without any message.
@@ -93,6 +93,7 @@ class Agents:
     @overload
     def tool(
         self,
+        /,
         *,
         risk: Risk = "destructive",
         reversible: bool = False,
@@ -102,17 +103,36 @@ class Agents:
         credential: str | None = None,
     ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
-    def tool(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    def tool(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        risk: Risk = "destructive",
+        reversible: bool = False,
+        touches: str | Sequence[str] | None = None,
+        name: str | None = None,
+        idempotent: bool = False,
+        credential: str | None = None,
+    ) -> Any:
         """Declare a tool: `@ops.tool(risk="read", touches="postgres://{host}/{db}")`.
 
-        `risk` is the worst that it can do (`destructive` when nothing is said), `reversible` whether that can be
-        undone, `touches` URI templates filled from the validated arguments, `idempotent` whether it may run again
-        when a worker died in it, `credential` the name of the parameter that holds a secret. Raises
+        `risk` is the worst that it can do (`destructive` when nothing is said), `reversible` whether that can
+        be undone, `touches` URI templates filled from the validated arguments, `idempotent` whether it may run
+        again when a worker died in it, `credential` the name of the parameter that holds a secret. Raises
         `ConfigurationError`.
         """
 
         def declare(function: Callable[..., Any]) -> Tool[..., Any]:
-            tool = Tool(function, **options)
+            tool = Tool(
+                function,
+                risk=risk,
+                reversible=reversible,
+                touches=touches,
+                name=name,
+                idempotent=idempotent,
+                credential=credential,
+            )
             if tool.name in self._tools:
                 raise ConfigurationError(f"tool {tool.name!r} is declared twice; give one another name=")
             self._tools[tool.name] = tool
@@ -126,6 +146,7 @@ class Agents:
     @overload
     def agent(
         self,
+        /,
         *,
         tools: Sequence[Tool[Any, Any]] = (),
         delegates: Sequence[Agent[Any, Any] | str] = (),
@@ -133,14 +154,30 @@ class Agents:
         name: str | None = None,
     ) -> Callable[[Callable[Concatenate[Run, P], R]], Agent[P, R]]: ...
 
-    def agent(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-        """Declare an agent: `@ops.agent(tools=[...], delegates=[...])` above `def scout(run, host: str): ...`.
+    def agent(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        tools: Sequence[Tool[Any, Any]] = (),
+        delegates: Sequence[Agent[Any, Any] | str] = (),
+        model: Model | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Declare an agent: `@ops.agent(tools=[...], delegates=[...])` above `def scout(run, host: str)`.
 
         Its docstring is what the model is told about its job. Raises `ConfigurationError`.
         """
 
         def declare(function: Callable[..., Any]) -> Agent[..., Any]:
-            agent: Agent[..., Any] = Agent(function, queue_prefix=self.queue_prefix, **options)
+            agent: Agent[..., Any] = Agent(
+                function,
+                tools=tools,
+                delegates=delegates,
+                model=model,
+                name=name,
+                queue_prefix=self.queue_prefix,
+            )
             if agent.name in self._agents:
                 raise ConfigurationError(f"agent {agent.name!r} is declared twice; give one another name=")
             self._agents[agent.name] = agent
@@ -152,8 +189,8 @@ class Agents:
     def send(self, name: str, /, **arguments: Any) -> Job:
         """Start a run of the agent `name` and return at once; works where only the name is known.
 
-        Raises `UnknownAgent` and `InvalidArguments` when agents are declared in this process, `JournalError` and
-        `BrokerError` when Redis or the broker does not answer within seconds.
+        Raises `UnknownAgent` and `InvalidArguments` when agents are declared in this process, `JournalError`
+        and `BrokerError` when Redis or the broker does not answer within seconds.
         """
         self._refuse_eager()
         agent = self._agents.get(name)
@@ -195,8 +232,8 @@ class Agents:
     def _refuse_eager(self) -> None:
         if self.app.conf.task_always_eager:
             raise ConfigurationError(
-                "task_always_eager runs agents without any message, so it proves nothing about hand-offs; unset "
-                "it and start a worker (handrail up brings a Redis)"
+                "task_always_eager runs agents without any message, so it proves nothing about hand-offs; "
+                "unset it and start a worker (handrail up brings a Redis)"
             )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -26,7 +26,7 @@ from handrail_agents.errors import (
 from handrail_agents.gate import Gate
 from handrail_agents.journal import Invocation, Journal
 from handrail_agents.models.base import Model
-from handrail_agents.outcomes import Failed, Refused
+from handrail_agents.outcomes import Done
 from handrail_agents.parking import Leave
 from handrail_agents.tools import Tool
 
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from handrail_agents.registry import Agents
 
 MAX_TURNS: Final = 50
+T = TypeVar("T")
 
 
 class Run:
     """One segment of one invocation of an agent; valid while the agent's function runs, in its thread.
 
-    Every method is journalled: when the function is run again after a wake, calls that were completed give their
-    recorded results. Code between the calls must be pure.
+    Every method is journalled: when the function is run again after a wake, calls that were completed give
+    their recorded results. Code between the calls must be pure.
     """
 
     def __init__(
@@ -67,8 +68,8 @@ class Run:
     def call(self, tool: str | Tool[Any, Any], /, **arguments: Any) -> Any:
         """Call a tool and return its result in JSON form.
 
-        A tool above `read` needs `_decision=DecisionRecord(...)`, too. A call that must wait for a human leaves
-        the function here. Raises `UnknownTool`, `InvalidArguments`, `NoDecisionRecord`, and `ToolFailed` when
+        A tool above `read` needs `_decision=DecisionRecord(...)`, too. A call that must wait for a human
+        leaves the function here. Raises `UnknownTool`, `InvalidArguments`, `NoDecisionRecord`, and `ToolFailed` when
         the tool raised.
         """
         name = tool if isinstance(tool, str) else tool.name
@@ -94,23 +95,20 @@ class Run:
     def delegate(self, *delegations: Delegation, reason: str = "") -> Any:
         """Send to other agents and wait for what they return, without holding the worker.
 
-        `delegations` are what calling a decorated agent gives; all are sent before any is waited for. One gives
-        its result, several give a list in the same order. A child that failed or was refused gives its `Failed`
-        or `Refused` in that place. `reason` is recorded (redacted, at most 512 characters).
+        `delegations` are what calling a decorated agent gives; all are sent before any is waited for. One
+        gives its result, several give a list in the same order. A child that failed or was refused gives its
+        `Failed` or `Refused` in that place. `reason` is recorded (redacted, at most 512 characters).
         """
         if not delegations:
             return []
         if not all(isinstance(one, Delegation) for one in delegations):
             raise ConfigurationError(
-                "run.delegate takes delegations: what calling an agent gives, scout(host=...)"
+                "run.delegate takes what calling an agent gives: run.delegate(scout(host=...))"
             )
-        found = self.leaving(
-            lambda: delegating.delegate(
-                self, delegations, [reason] * len(delegations), [None] * len(delegations)
-            )
-        )
-        values = [one if isinstance(one, (Failed, Refused)) else one.value for one in found]
-        return values[0] if len(delegations) == 1 else values
+        count = len(delegations)
+        found = self.leaving(lambda: delegating.delegate(self, delegations, [reason] * count, [None] * count))
+        values = [one.value if isinstance(one, Done) else one for one in found]
+        return values[0] if count == 1 else values
 
     def loop(self, prompt: str, *, system: str | None = None, max_turns: int = MAX_TURNS) -> str:
         """Let the model work on `prompt` with the agent's tools and delegates; return its last words.
@@ -120,7 +118,7 @@ class Run:
         """
         return self.leaving(lambda: loop.converse(self, prompt, system, max_turns))
 
-    # --- For the parts that a run is made of ------------------------------------------------------------------
+    # --- For the parts that a run is made of ---
 
     @property
     def gate(self) -> Gate:
@@ -157,7 +155,7 @@ class Run:
         """What made the function leave, even when its own code caught that."""
         return self._left
 
-    def leaving(self, work: Any) -> Any:
+    def leaving(self, work: Callable[[], T]) -> T:
         """Run `work`, remembering that it left the function; once left, nothing runs any more.
 
         A journal or broker that fails counts as leaving: what follows could not be replayed.

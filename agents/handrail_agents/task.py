@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Task
 
 from handrail_agents import delivery
 
+if TYPE_CHECKING:
+    _Task = Task[Any, Any]
+else:
+    _Task = Task  # generic in the stubs only
 
-class AgentTask(Task):  # type: ignore[misc]
+
+class AgentTask(_Task):
     """One per agent. Its outcome is in the journal, so Celery's result backend is not used."""
 
     abstract = True

@@ -62,8 +62,8 @@ class Tool(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         raise HandrailError(
-            f"tool {self.name!r} is called through run.call(...) or a model, so that contract and gate see it; "
-            "a unit test may use its .function"
+            f"tool {self.name!r} is called through run.call(...) or a model, so that contract and gate see "
+            "it; a unit test may use its .function"
         )
 
     def spec(self) -> ToolSpec:
@@ -92,8 +92,8 @@ class Tool(Generic[P, R]):
 class Template:
     """A URI template: `{name}` is one argument, percent-encoded whole; `{name:path}` keeps its slashes.
 
-    Either way a value cannot add a segment, a query or a host of its own: `..` segments are encoded, too. A list
-    gives one URI per item.
+    Either way a value cannot add a query or a host of its own, nor climb: `..` segments are encoded, too. A
+    list gives one URI per item.
     """
 
     def __init__(self, what: str, text: str, signature: Signature, credential: str | None) -> None:
@@ -106,7 +106,7 @@ class Template:
                 continue
             if name not in signature.parameters or conversion or form not in {"", "path"}:
                 raise ConfigurationError(
-                    f"{what}: {{{name}}} in touches={text!r} is not a parameter; use {{name}} or {{name:path}}"
+                    f"{what}: {{{name}}} in touches={text!r} is no parameter; use {{name}} or {{name:path}}"
                 )
             if name == credential:
                 raise ConfigurationError(f"{what}: touches={text!r} would record the credential {name!r}")

@@ -51,7 +51,7 @@ def equip(ops: Agents) -> None:
 
 
 def unknown_agent(ops: Agents, name: str, message: Any) -> None:
-    """A message for an agent that no code here declares: end its invocation, so that nobody waits for ever."""
+    """End the invocation of a message whose agent no code here declares, so that nobody waits for ever."""
     value = (message.headers or {}).get(names.HEADER_HANDRAIL)
     if value is None:
         return

@@ -90,7 +90,7 @@ class Reply:
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that answers a conversation. `provider` is a `gen_ai.provider.name`, `model` the model's name."""
+    """Anything that answers a conversation; `provider` is a `gen_ai.provider.name`, `model` its name."""
 
     @property
     def provider(self) -> str: ...
@@ -108,9 +108,9 @@ def chat(
 ) -> tuple[Reply, SpanContext]:
     """Ask a model inside its `chat {model}` span; return the reply and the span's context.
 
-    The span is a CLIENT, INTERNAL for a model that runs in this process (`model.remote` is false). It carries
-    usage, finish reasons, response id and model; of a failure its type only, never its text. Raises `ModelError`,
-    also for a model that returns something else than a `Reply` or raises anything else.
+    The span is a CLIENT, INTERNAL for a model that runs in this process (`model.remote` is false). It
+    carries usage, finish reasons, response id and model; of a failure its type only, never its text. Raises
+    `ModelError`, also for a model that returns something else than a `Reply` or raises anything else.
     """
     remote = getattr(model, "remote", True)
     attributes: dict[str, str] = {

@@ -1,7 +1,7 @@
 """A model that says what it is told to: for tests, the demo and teaching.
 
-The turn is chosen by how many assistant turns the conversation already has, so that a replay, or another process
-that goes on with the same run, gives the same answer. No state, no clock, no randomness.
+The turn is chosen by how many assistant turns the conversation already has, so that a replay, or another
+process that goes on with the same run, gives the same answer. No state, no clock, no randomness.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ def call(
     decision: Mapping[str, Any] | None = None,
     text: str = "",
 ) -> Turn:
-    """A turn that calls one tool; `decision` becomes the `_decision` argument. Arguments given as a string are
-    sent as they are, malformed or not."""
+    """A turn that calls one tool; `decision` becomes the `_decision` argument.
+
+    Arguments given as a string are sent as they are, malformed or not.
+    """
     if isinstance(arguments, str):
         return Turn(text=text, calls=((tool, arguments),))
     merged = dict(arguments) if decision is None else {**arguments, "_decision": dict(decision)}

@@ -1,0 +1,147 @@
+"""Models behind the Anthropic Messages API, through the official SDK."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from handrail_agents.models.base import Message, Reply, ToolCall, ToolSpec
+from handrail_agents.models.sdk import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    PerProcess,
+    failures,
+    garbage,
+    load,
+    only_our_span,
+)
+
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+
+
+class Anthropic:
+    """A model of the Messages API, such as `Anthropic("claude-sonnet-4-5")`; needs the extra `anthropic`.
+
+    `base_url` and `api_key` default to ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY. `timeout` is in seconds and
+    for one attempt; `max_retries` more are made after connection errors, 408, 409, 429 and 5xx, with back-off
+    and `Retry-After` (the SDK's policy). `max_tokens` bounds one answer.
+    """
+
+    provider = "anthropic"
+    remote = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_RETRIES,
+        max_tokens: int = 4096,
+    ) -> None:
+        self.model = model
+        self._base_url = base_url
+        self._api_key = api_key
+        self._timeout = timeout
+        self._max_retries = max_retries
+        self._max_tokens = max_tokens
+        self._client = PerProcess(self._connect)
+
+    def generate(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Reply:
+        """Return the model's next turn; raises `ModelError`, `ConfigurationError` without the SDK."""
+        sdk = load("anthropic")
+        request: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": self._max_tokens,
+            "messages": _turns(messages),
+        }
+        system = "\n\n".join(message.content for message in messages if message.role == "system")
+        if system:
+            request["system"] = system
+        if tools:
+            request["tools"] = [
+                {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+                for tool in tools
+            ]
+        with failures(sdk, self.provider, self.model, KEY_VARIABLE), only_our_span():
+            answer = self._client.get().messages.create(**request)
+        return self._reply(answer, sdk)
+
+    def _connect(self) -> Any:
+        return load("anthropic").Anthropic(
+            base_url=self._base_url,
+            api_key=self._api_key,
+            timeout=self._timeout,
+            max_retries=self._max_retries,
+            # Its own spans have other names and status OK, and it sends trace context along: ADR 0003.
+            open_telemetry=False,
+        )
+
+    def _reply(self, answer: Any, sdk: Any) -> Reply:
+        if not isinstance(answer, sdk.types.Message) or not isinstance(
+            getattr(answer, "content", None), list
+        ):
+            raise garbage(self.provider, self.model, "something that is no message")
+        texts: list[str] = []
+        calls: list[ToolCall] = []
+        for block in answer.content:
+            kind = getattr(block, "type", None)
+            if kind == "text" and isinstance(block.text, str):
+                texts.append(block.text)
+            elif kind == "tool_use":
+                name, identifier = getattr(block, "name", None), getattr(block, "id", None)
+                if not isinstance(name, str) or not isinstance(identifier, str):
+                    raise garbage(self.provider, self.model, "a tool call without a name or id")
+                calls.append(ToolCall(identifier, name, json.dumps(getattr(block, "input", None))))
+        stop = getattr(answer, "stop_reason", None)
+        usage = getattr(answer, "usage", None)
+        return Reply(
+            message=Message("assistant", "".join(texts), tuple(calls)),
+            finish_reasons=(stop,) if isinstance(stop, str) else (),
+            input_tokens=_count(
+                usage, "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
+            ),
+            output_tokens=_count(usage, "output_tokens"),
+            response_id=getattr(answer, "id", None),
+            response_model=getattr(answer, "model", None),
+        )
+
+
+def _count(usage: Any, *fields: str) -> int | None:
+    """Sum the fields that are numbers: cached tokens are reported beside `input_tokens`, not within."""
+    numbers = [value for field in fields if isinstance(value := getattr(usage, field, None), int)]
+    return sum(numbers) if numbers else None
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the conversation in the API's form: results of tools are blocks of the next user turn."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        role = "assistant" if message.role == "assistant" else "user"
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += _blocks(message)
+        else:
+            turns.append({"role": role, "content": _blocks(message)})
+    return turns
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.content}]
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+    return blocks + [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call.arguments)}
+        for call in message.tool_calls
+    ]
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,119 @@
+"""What the clients of the two official SDKs share: one client per process, failures in one clear line.
+
+The texts of an SDK's errors may hold prompts, keys or a whole HTML page: they are classified, never repeated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Final
+
+from opentelemetry import context
+
+from handrail_agents.models.base import ModelError
+from handrail_propagation.errors import ConfigurationError
+
+DEFAULT_TIMEOUT: Final = 120.0
+DEFAULT_RETRIES: Final = 2
+
+# What instrumentations of model SDKs agree on as "somebody else records this call"; HTTP spans stay.
+_SUPPRESS_MODEL_SPANS = "suppress_language_model_instrumentation"
+
+
+class PerProcess:
+    """Builds a client when it is first needed in a process: connections do not survive a fork."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+        self._pid = 0
+        self._client: Any = None
+
+    def get(self) -> Any:
+        """Return this process's client."""
+        if self._pid != os.getpid():
+            self._client = self._build()
+            self._pid = os.getpid()
+        return self._client
+
+
+def load(package: str) -> ModuleType:
+    """Import an SDK; raises `ConfigurationError` naming the extra that brings it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ConfigurationError(
+            f"the package {package!r} is not installed; install it with:  pip install 'handrail[{package}]'"
+        ) from None
+
+
+@contextmanager
+def only_our_span() -> Iterator[None]:
+    """Tell instrumentations of the SDK that the call inside has its `chat` span already."""
+    token = context.attach(context.set_value(_SUPPRESS_MODEL_SPANS, True))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def failures(sdk: ModuleType, provider: str, model: str, key_variable: str) -> Iterator[None]:
+    """Turn what the SDK raises inside into a `ModelError`: which model, what happened, what to do."""
+    unusable: type[Exception] = getattr(sdk, "AnthropicError", None) or sdk.OpenAIError
+    try:
+        yield
+    except ModelError:
+        raise
+    except sdk.APITimeoutError:
+        raise ModelError(
+            f"model {model!r} ({provider}) did not answer in time; "
+            "see whether the service is up, or raise timeout=",
+            error_type="timeout",
+        ) from None
+    except sdk.APIResponseValidationError:
+        raise garbage(provider, model, "an answer of another shape") from None
+    except sdk.APIConnectionError as error:
+        raise ModelError(
+            f"model {model!r} ({provider}) cannot be reached; check base_url= and the network",
+            error_type=type(error.__cause__ or error).__name__,
+        ) from None
+    except sdk.APIStatusError as error:
+        raise _refused(provider, model, int(error.status_code), key_variable) from None
+    except (unusable, TypeError) as error:
+        # The SDKs say "no key" with a TypeError or their base error, depending on the version.
+        raise ModelError(
+            f"the {provider} client for model {model!r} could not be used ({type(error).__name__}); "
+            f"set {key_variable}, or pass api_key=",
+            error_type=type(error).__name__,
+        ) from None
+    except ValueError as error:  # not JSON, although the headers said so
+        raise garbage(provider, model, f"something that is not JSON ({type(error).__name__})") from None
+
+
+def garbage(provider: str, model: str, what: str) -> ModelError:
+    """Return the error for an answer that is no answer."""
+    return ModelError(
+        f"model {model!r} ({provider}) answered with {what}; check that base_url= is that of its API",
+        error_type="invalid_response",
+    )
+
+
+def _refused(provider: str, model: str, status: int, key_variable: str) -> ModelError:
+    todo = {
+        400: "the request does not suit it: check the model's name and the size of the conversation",
+        401: f"check {key_variable}",
+        403: f"the key in {key_variable} may not use it",
+        404: "check the model's name and base_url=",
+        413: "the conversation is too large for it",
+        429: "its rate limit is used up: try later, or raise max_retries=",
+    }.get(
+        status,
+        "the service has a problem: try later" if status >= 500 else "see the provider's documentation",
+    )
+    return ModelError(f"model {model!r} ({provider}) answered HTTP {status}; {todo}", error_type=str(status))
