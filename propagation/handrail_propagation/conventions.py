@@ -94,6 +94,8 @@ APPROVAL_OUTCOME: Final = "agent.approval.outcome"
 APPROVAL_APPROVER: Final = "agent.approval.approver"
 APPROVAL_WAIT: Final = "agent.approval.wait"
 ABANDONED: Final = "agent.abandoned"
+ABANDONED_REASON: Final = "agent.abandoned.reason"
+"""How the process ended, e.g. `signal 9 (SIGKILL)` or `exitcode 1`; with `agent.abandoned` only."""
 GATE: Final = "agent.gate"
 """`off` on every span that an agent system with its gate switched off let through; absent otherwise."""
 

@@ -12,17 +12,18 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 from celery import states
 from celery.app import amqp
 from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Link, SpanKind, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanKind, set_span_in_context
 
 from handrail_propagation import carrier, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.destination import destination_of_delivery
+from handrail_propagation.ids import next_span_id
 
 _log = logging.getLogger(__name__)
 # Set by Celery (5.7) while it publishes what follows a finished task
@@ -30,6 +31,8 @@ _dispatching: ContextVar[bool] = vars(amqp).get("_callback_publish_retry") or Co
     "_never_dispatching", default=False
 )
 _DELIVERY = otel_context.create_key("handrail-delivery")
+SPAN_ID_KEY: Final = "handrail_span_id"
+"""Where the worker's main process leaves the chosen span id in Celery's request; never in a message."""
 
 
 def current_delivery() -> Delivery | None:
@@ -75,26 +78,12 @@ class Delivery:
         self.task = task
         self.nesting = request.get("replaced_task_nesting") or 0
         self.replaced = False
-        headers = request
-        if names.HEADER_TRACEPARENT not in request and isinstance(request.get("headers"), dict):
-            headers = {**request, **request["headers"]}  # protocol 1
-        received = carrier.extract(headers)
-        values = tracecontext.header_values(headers)
-        self.traceparents = values.get(names.HEADER_TRACEPARENT)
-        sent = headers.get(names.HEADER_MESSAGE)
-        sent = sent if isinstance(sent, dict) else {}
+        headers = message_headers(request)
+        sent = _mapping(headers.get(names.HEADER_MESSAGE))
+        self.traceparents = tracecontext.header_values(headers).get(names.HEADER_TRACEPARENT)
         self.delegator = _span_context(sent.get("from"))
-        links = received.links()
-        if (before := _span_context(sent.get("retry_of"))) is not None:
-            links.append(Link(before, {names.LINK_TYPE: names.LINK_RETRY_OF}))
-        destination = destination_of_delivery(request.get("delivery_info"))
-        self.span = telemetry.tracer().start_span(
-            f"{names.OPERATION_PROCESS} {destination}",
-            context=received.context,
-            kind=SpanKind.CONSUMER,
-            attributes=delivery_attributes(task.name, system, destination, task_id, request, sent),
-            links=links,
-        )
+        received = carrier.extract(headers)
+        self.span = start_process_span(task.name, system, task_id, request, received, sent)
         context = set_span_in_context(self.span, received.context)
         self.token = otel_context.attach(otel_context.set_value(_DELIVERY, self, context))
 
@@ -104,10 +93,13 @@ class Delivery:
 
     def settled(self, outcome: Any) -> None:
         """Celery returned: what became of the task is in the second field of its result."""
-        info = outcome[1]
-        state = states.SUCCESS if info is None else info.state
+        result, info = outcome[0], outcome[1]
+        internal = getattr(result, "internal", False) is True  # Celery's own failure around the task
+        state = states.SUCCESS if info is None and not internal else getattr(info, "state", states.FAILURE)
         self.span.set_attribute(names.CELERY_STATE, state)
-        if info is not None and (kind := self._error_type(state, info.retval)):
+        if internal and state == states.FAILURE:
+            carrier.fail(self.span, names.ERROR_INTERNAL)
+        elif info is not None and (kind := self._error_type(state, info.retval)):
             carrier.fail(self.span, kind)
 
     def failed(self, error: BaseException) -> None:
@@ -133,6 +125,41 @@ class Delivery:
             # As the stock instrumentation: what a task declares in `throws` is an expected end, not an error.
             return None if isinstance(value, self.task.throws) else carrier.error_type(value)
         return names.ERROR_INTERNAL
+
+
+def message_headers(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the headers of a delivered message out of Celery's request; protocol 1 has them one level down."""
+    nested = request.get("headers")
+    if names.HEADER_TRACEPARENT not in request and isinstance(nested, dict):
+        return {**request, **nested}
+    return request
+
+
+def start_process_span(
+    name: str,
+    system: str,
+    task_id: str,
+    request: dict[str, Any],
+    received: carrier.Received,
+    sent: dict[str, Any],
+    *,
+    start_time: int | None = None,
+) -> Span:
+    """Start the span of one delivery, under the id that the worker's main process chose for it, if it did."""
+    links = received.links()
+    if (before := _span_context(sent.get("retry_of"))) is not None:
+        links.append(Link(before, {names.LINK_TYPE: names.LINK_RETRY_OF}))
+    destination = destination_of_delivery(request.get("delivery_info"))
+    chosen = request.get(SPAN_ID_KEY)
+    with next_span_id(int.from_bytes(chosen, "big") if isinstance(chosen, bytes) and len(chosen) == 8 else 0):
+        return telemetry.tracer().start_span(
+            f"{names.OPERATION_PROCESS} {destination}",
+            context=received.context,
+            kind=SpanKind.CONSUMER,
+            attributes=delivery_attributes(name, system, destination, task_id, request, sent),
+            links=links,
+            start_time=start_time,
+        )
 
 
 def delivery_attributes(

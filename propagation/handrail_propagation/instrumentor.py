@@ -19,6 +19,7 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from handrail_propagation import telemetry
 from handrail_propagation.delivery import traced_task
 from handrail_propagation.destination import broker_system
+from handrail_propagation.endings import Endings
 from handrail_propagation.exporters import drop_inherited_connections
 from handrail_propagation.publishing import traced_sender
 
@@ -46,6 +47,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         if not hasattr(self, "_stock"):
             super().__init__()  # type: ignore[no-untyped-call]
             self._stock = _StockSilencer()
+            self._endings = Endings(self.active)
             self._build_tracer: Callable[..., Any] = celery.app.trace.build_tracer
             self._create_task_sender: Callable[..., Any] = _amqp._create_task_sender
 
@@ -74,12 +76,14 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         self._patch()
         for app in list(_apps._get_active_apps()):
             self.adopt(app)
+        self._endings.connect()
         signals.worker_process_init.connect(_child_started, weak=False)
         signals.worker_process_shutdown.connect(_process_ending, weak=False)
         signals.worker_shutdown.connect(_process_ending, weak=False)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._active = False
+        self._endings.disconnect()
         signals.worker_process_init.disconnect(_child_started)
         signals.worker_process_shutdown.disconnect(_process_ending)
         signals.worker_shutdown.disconnect(_process_ending)

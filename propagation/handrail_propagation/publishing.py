@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 
 from handrail_propagation import carrier, telemetry, tracecontext
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import Delivery, current_delivery
+from handrail_propagation.delivery import SPAN_ID_KEY, Delivery, current_delivery
 from handrail_propagation.destination import broker_system, destination_of_options
 
 _log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Sending:
                 if delegator.is_valid:
                     sent["from"] = tracecontext.format_traceparent(delegator)
         headers[names.HEADER_MESSAGE] = sent
+        headers.pop(SPAN_ID_KEY, None)  # Celery copies the request's own keys into a retry
         options["headers"] = headers
         _blank_arguments(message)
 

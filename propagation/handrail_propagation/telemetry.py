@@ -39,6 +39,10 @@ class Telemetry:
         from importlib.metadata import version
 
         self.tracer = self.tracer_provider.get_tracer(_SCOPE, version("handrail"))
+        if (generator := getattr(self.tracer, "id_generator", None)) is not None:
+            from handrail_propagation.ids import ChosenIds
+
+            vars(self.tracer)["id_generator"] = ChosenIds(generator)
         self.event_logger = self.logger_provider.get_logger(_SCOPE, version("handrail"))
 
     def flush(self, timeout: float = 5.0) -> bool:
