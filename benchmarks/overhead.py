@@ -3,10 +3,10 @@
     python benchmarks/overhead.py                  # CPU time, interleaved rounds, about a minute
     python benchmarks/overhead.py --instructions   # user-space instructions under cachegrind, some minutes
 
-Variants: `bare` (no tracing), `stock` (opentelemetry-instrumentation-celery, batch processor, OTLP/HTTP), `ours`
-(instrument(app), the same exporter variables), and with --all `dropped` (ours, spans dropped at the exporter),
-`disabled` and `stock-disabled` (OTEL_SDK_DISABLED=true). All export to the same null sink in this process,
-which is not measured. CPU times vary by 15 to 30 %; instructions repeat to half a percent.
+Variants: `bare` (no tracing), `stock` (opentelemetry-instrumentation-celery, batch processor, OTLP/HTTP),
+`ours` (instrument(app), the same exporter variables), and with --all `dropped` (ours, spans dropped at the
+exporter), `disabled` and `stock-disabled` (OTEL_SDK_DISABLED=true). All export to the same null sink in this
+process, which is not measured. CPU times vary by 15 to 30 %; instructions repeat to half a percent.
 """
 
 from __future__ import annotations
@@ -162,8 +162,11 @@ class Pair:
         assert self.producer.stdin
         self.producer.stdin.write(f"{count} {key}\n")
         self.producer.stdin.flush()
+        deadline = time.monotonic() + timeout
         with redis.Redis.from_url(self.redis_url) as client:
-            if client.blpop([key], timeout=timeout) is None:
+            while client.blpop([key], timeout=2) is None:
+                if time.monotonic() < deadline and self.worker.running and self.producer.poll() is None:
+                    continue
                 raise SystemExit(
                     f"{self.variant}: {count} tasks took more than {timeout:g} s\n{self.worker.log()}"
                 )
@@ -219,8 +222,8 @@ def measure_instructions(variants: list[str], tasks: int) -> dict[str, float]:
     """User-space instructions per task: the difference between a long and a short run under cachegrind."""
     if shutil.which("valgrind") is None:
         raise SystemExit(
-            "--instructions needs valgrind: `apt-get install valgrind` (Debian, Ubuntu), `dnf install valgrind` "
-            "(Fedora). Without it, leave the option out and take the CPU times, which vary by 15 to 30 %."
+            "--instructions needs valgrind: `apt-get install valgrind` (Debian, Ubuntu) or `dnf install "
+            "valgrind` (Fedora). Without it, leave the option out and take the CPU times, which vary by 15 to 30 %."
         )
     results = {}
     for variant in variants:

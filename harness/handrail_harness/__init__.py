@@ -1,4 +1,4 @@
-"""Everything around a run: stack, receiver, store, sources, forest, rules, investigation, pytest plugin, command line."""
+"""Everything around a run: stack, receiver, store, sources, forest, rules, investigation, plugin, command line."""
 
 from __future__ import annotations
 

@@ -21,9 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
 from handrail_harness.spans import AttributeValue, Link, LogEvent, Span, SpanEvent, SpanKind, StatusCode
 
-Request = TypeVar(
-    "Request", ExportTraceServiceRequest, ExportLogsServiceRequest, ExportMetricsServiceRequest
-)
+Request = TypeVar("Request", ExportTraceServiceRequest, ExportLogsServiceRequest, ExportMetricsServiceRequest)
 
 _KINDS: tuple[SpanKind, ...] = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS: tuple[StatusCode, ...] = ("unset", "ok", "error")
@@ -90,10 +88,12 @@ def span_of(wire: WireSpan, resource: dict[str, AttributeValue], scope_name: str
         end_unix_nano=wire.end_time_unix_nano,
         attributes=attributes_of(wire.attributes),
         links=tuple(
-            Link(link.trace_id.hex(), link.span_id.hex(), attributes_of(link.attributes)) for link in wire.links
+            Link(link.trace_id.hex(), link.span_id.hex(), attributes_of(link.attributes))
+            for link in wire.links
         ),
         events=tuple(
-            SpanEvent(event.name, event.time_unix_nano, attributes_of(event.attributes)) for event in wire.events
+            SpanEvent(event.name, event.time_unix_nano, attributes_of(event.attributes))
+            for event in wire.events
         ),
         status_code=_STATUS[wire.status.code] if 0 <= wire.status.code < len(_STATUS) else "unset",
         status_message=wire.status.message,

@@ -25,8 +25,8 @@ _POLL = 0.1  # seconds
 class Handrail:
     """An embedded stack for a test session; a context manager.
 
-    The environment of this process is left alone: hand `environ()` to what should use the stack. Every question
-    about a trace first refuses Celery apps in eager mode (`EagerModeRefused`).
+    The environment of this process is left alone: hand `environ()` to what should use the stack. Every
+    question about a trace first refuses Celery apps in eager mode (`EagerModeRefused`).
     """
 
     def __init__(self) -> None:
@@ -88,8 +88,8 @@ class Handrail:
     ) -> Sequence[Span]:
         """Wait until the spans of a trace satisfy `until`, and return them.
 
-        `until` is not asked before a first span has arrived. Raises `TimeoutError`, naming the spans that have,
-        after `timeout` seconds.
+        `until` is not asked before a first span has arrived. Raises `TimeoutError`, naming the spans
+        that have, after `timeout` seconds.
         """
         refuse_eager()
         deadline = time.monotonic() + timeout

@@ -24,7 +24,18 @@ MAY_IMPORT = {
     "handrail_agents": {"handrail_propagation", "handrail_agents"},
     "handrail_harness": {"handrail_propagation", "handrail_agents", "handrail_harness"},
 }
-HEAVY = {"celery", "kombu", "testcontainers", "docker", "duckdb", "grpc", "uvicorn", "starlette", "anthropic", "openai"}
+HEAVY = {
+    "celery",
+    "kombu",
+    "testcontainers",
+    "docker",
+    "duckdb",
+    "grpc",
+    "uvicorn",
+    "starlette",
+    "anthropic",
+    "openai",
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +120,16 @@ def test_production_install_stays_light() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {dependency.split("[")[0].split(">")[0].split("=")[0] for dependency in project["dependencies"]}
     assert "celery" in names
-    assert not names & {"testcontainers", "duckdb", "typer", "rich", "starlette", "uvicorn", "anthropic", "openai"}
+    assert not names & {
+        "testcontainers",
+        "duckdb",
+        "typer",
+        "rich",
+        "starlette",
+        "uvicorn",
+        "anthropic",
+        "openai",
+    }
 
 
 def test_every_dependency_is_explained() -> None:

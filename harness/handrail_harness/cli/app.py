@@ -1,7 +1,7 @@
 """The typer application: sub-commands by name, errors as one line, exit statuses.
 
-Exit statuses: 0 what was asked for is so; 1 it is not (a broken tree, a failed run); 2 the command could not do
-its work (wrong argument, unreachable server); 130 interrupted.
+Exit statuses: 0 what was asked for is so; 1 it is not (a broken tree, a failed run); 2 the command could
+not do its work (wrong argument, unreachable server); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# One module per sub-command, each with a function of its own name. The order is the order of `handrail --help`.
+# One module per sub-command, each with a function of its own name. The order is the order of `handrail
+# --help`.
 COMMANDS = {
     "demo": "demo",
     "investigate": "investigate",

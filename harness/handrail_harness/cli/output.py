@@ -1,6 +1,7 @@
 """How the command line speaks: one console for people, JSON for programs, one line for an error.
 
-Results go to stdout, progress and errors to stderr. Colour follows NO_COLOR, FORCE_COLOR and the terminal (rich).
+Results go to stdout, progress and errors to stderr. Colour follows NO_COLOR, FORCE_COLOR and the terminal
+(rich).
 """
 
 from __future__ import annotations

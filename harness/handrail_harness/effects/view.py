@@ -29,7 +29,7 @@ _MODEL_OPERATIONS = frozenset(
 """Operations whose own HTTP and database spans are the model's or the index's business, not the agent's
 effects.
 """
-_PATH_ENDS = 50
+_PATH_ENDS = 25
 """A path longer than twice this shows its two ends: no real delegation is that deep."""
 
 
@@ -41,16 +41,19 @@ class AgentRun:
     span: Span
     caller: AgentRun | None
     delegation: Span | None
+    outermost: tuple[AgentRun, ...] = ()
 
     def lineage(self) -> list[AgentRun]:
-        """Return the agents from the outermost to this one (the middle left out where there are over 100)."""
-        chain: list[AgentRun] = []
+        """Return the agents from the outermost to this one (the middle left out where they are over 50)."""
+        inner: list[AgentRun] = []
         one: AgentRun | None = self
-        while one is not None:
-            chain.append(one)
+        while one is not None and len(inner) < _PATH_ENDS:
+            inner.append(one)
             one = one.caller
-        chain.reverse()
-        return chain if len(chain) <= 2 * _PATH_ENDS else [*chain[:_PATH_ENDS], *chain[-_PATH_ENDS:]]
+        # The agents further out than those were remembered on the way down, so that no climb is long.
+        outer = self.outermost if one is not None else ()
+        seen = {id(agent) for agent in inner}
+        return [*(agent for agent in outer if id(agent) not in seen), *reversed(inner)]
 
     def path(self) -> list[str]:
         """Return the names from the outermost agent to this one; as the agent itself recorded them where
@@ -189,4 +192,8 @@ def _agent_place(span: Span, above: Place) -> Place:
             same = same.caller
         if same is not None:
             return Place(agent=same)
-    return Place(agent=AgentRun(name, span, above.agent, above.delegation))
+    caller = above.agent
+    outermost = caller.outermost if caller is not None else ()
+    if caller is not None and len(outermost) < _PATH_ENDS:
+        outermost = (*outermost, caller)
+    return Place(agent=AgentRun(name, span, caller, above.delegation, outermost))

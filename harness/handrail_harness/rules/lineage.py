@@ -118,7 +118,10 @@ class _Above:
                 break
             on_path.add(key)
             path.append(span)
-            span = self._forest.parent_of(span)
+            above = self._forest.parent_of(span)
+            if above is None and span.parent_span_id.strip("0"):
+                known = None  # what is missing may be the very task
+            span = above
         for step in reversed(path):
             linked = self._linked(step)
             if linked and known is not None:
