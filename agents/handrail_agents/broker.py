@@ -88,8 +88,8 @@ def perform(run: Run, request: Request, cause: SpanContext | None) -> Result:
                 set_status_on_exception=False,
             )
         )
-        if decision.record is not None and decision.risk is not None:
-            told = contract.attributes(decision.decision_id, decision.record, decision.risk)
+        told = _record(decision)
+        if told:
             emit_event(names.EVENT_DECISION, {names.GEN_AI_TOOL_NAME: decision.tool_name, **told}, span=span)
         try:
             if decision.ready is not None and decision.disposition == "executed":
@@ -112,9 +112,8 @@ def _attributes(run: Run, decision: Decision, request: Request) -> dict[str, Any
     }
     if request.call_id:
         found[names.GEN_AI_TOOL_CALL_ID] = request.call_id[:256]
-    if decision.record is not None and decision.risk is not None:
-        found |= contract.attributes(decision.decision_id, decision.record, decision.risk)
-    elif decision.risk is not None:
+    found |= _record(decision)
+    if names.DECISION_RISK not in found and decision.risk is not None:
         found[names.DECISION_RISK] = decision.risk
     if decision.tool is not None and names.DECISION_REVERSIBLE not in found:
         found[names.DECISION_REVERSIBLE] = decision.tool.reversible
@@ -127,6 +126,15 @@ def _attributes(run: Run, decision: Decision, request: Request) -> dict[str, Any
     if decision.let_through:
         found[names.GATE] = "off"
     return found
+
+
+def _record(decision: Decision) -> dict[str, Any]:
+    """Return the decision record's attributes; nothing where there is none."""
+    if decision.record is None or decision.risk is None or decision.tool is None:
+        return {}
+    return contract.attributes(
+        decision.decision_id, decision.record, decision.risk, reversible=decision.tool.reversible
+    )
 
 
 def _turn_away(run: Run, step: int, decision: Decision, span: Span) -> Result:

@@ -130,15 +130,18 @@ def effective_risk(registered: Risk, declared: Risk | None) -> Risk:
     return registered if declared is None else max(registered, declared, key=RISKS.index)
 
 
-def attributes(decision_id: str, record: DecisionRecord, risk: Risk) -> dict[str, Any]:
-    """Return the record as span and event attributes: redacted, bounded."""
+def attributes(decision_id: str, record: DecisionRecord, risk: Risk, *, reversible: bool) -> dict[str, Any]:
+    """Return the record as span and event attributes: redacted, bounded.
+
+    `reversible` is what the tool registers: an effect is recorded as reversible when both say so.
+    """
     found: dict[str, Any] = {
         names.DECISION_ID: decision_id,
         names.DECISION_INTENT: redact(record.intent, names.INTENT_MAX_CHARS),
         names.DECISION_REASONING: redact(record.why, names.REASONING_MAX_CHARS),
         names.DECISION_CONTEXT_SOURCE: record.context_source,
         names.DECISION_RISK: risk,
-        names.DECISION_REVERSIBLE: record.reversible,
+        names.DECISION_REVERSIBLE: record.reversible and reversible,
     }
     if record.risk != risk:
         found[names.DECISION_DECLARED_RISK] = record.risk

@@ -95,6 +95,8 @@ class ContainerStack:
         """Return the variables that make a producer or worker use this stack; add them to its environment."""
         variables = {
             URL_VARIABLE: self.redis_url,
+            # Celery lets it go before the broker that an app names in its code.
+            "CELERY_BROKER_URL": self.redis_url,
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             # Jaeger keeps traces only; decisions reach it as span events.

@@ -121,6 +121,8 @@ class EmbeddedStack:
 
         variables = {
             URL_VARIABLE: self.redis_url,
+            # Celery lets it go before the broker that an app names in its code.
+            "CELERY_BROKER_URL": self.redis_url,
             DATA_DIR_VARIABLE: str(self.data_dir),
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
