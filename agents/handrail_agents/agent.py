@@ -61,6 +61,9 @@ class Agent(Generic[P, R]):
         self.queue = queue_prefix + self.name
         self.description = (function.__doc__ or "").strip()
         self.signature = Signature(what, function, skip=1)
+        if "self" in self.signature.parameters:
+            # Celery hands a message's arguments to a method.
+            raise ConfigurationError(f"{what}: a parameter cannot be named self")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Delegation:
         """Return the delegation of these arguments; raises `InvalidArguments`."""

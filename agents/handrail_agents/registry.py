@@ -237,5 +237,5 @@ class Agents:
             )
 
 
-def _body(task: Any, *args: Any, **kwargs: Any) -> None:
+def _body(task: Any, /, *args: Any, **kwargs: Any) -> None:
     task.deliver(args, kwargs)
