@@ -1,0 +1,112 @@
+"""What the container tests share: a fleet of agents, containers of this session, and waiting for spans."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from handrail_harness.forest import Forest, build
+from handrail_harness.sources import Source
+from handrail_harness.spans import Span
+from handrail_harness.stack.workers import Worker
+
+APPS = Path(__file__).parent / "apps"
+MESSAGES = {"planner": 3, "scout": 2, "scribe": 3}
+"""How many messages each agent gets in one run of `planner`: starts, and wakes after a delegation."""
+
+
+def our_containers() -> list[str]:
+    """Names of the containers, running or not, that testcontainers started for this session."""
+    import docker
+    from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
+
+    client = docker.from_env()
+    try:
+        found = client.containers.list(all=True, filters={"label": f"{LABEL_SESSION_ID}={SESSION_ID}"})
+        return [container.name for container in found]
+    finally:
+        client.close()
+
+
+class Fleet:
+    """The agents of `apps/fleet.py` on queues of one test's own; `environ` points them at a stack."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self.prefix = f"fleet-{secrets.token_hex(4)}-"
+        self.environ = {**environ, "TEST_QUEUE_PREFIX": self.prefix}
+        self.workers: list[Worker] = []
+        self._folder = folder
+
+    def queue(self, agent: str) -> str:
+        """Queue of an agent."""
+        return self.prefix + agent
+
+    def start(self, *groups: list[str]) -> None:
+        """Start one prefork worker for each group of agents, all at the same time."""
+        started = []
+        for agents in groups:
+            log = self._folder / f"worker-{len(self.workers)}.log"
+            queues = [self.queue(agent) for agent in agents]
+            worker = Worker("fleet:app", queues, cwd=APPS, env=self.environ, log_path=log)
+            self.workers.append(worker)
+            started.append(worker.launch())
+        for worker in started:
+            worker.wait_ready()
+
+    def send(self, *, wait: bool) -> dict[str, str]:
+        """Start a run from a process of its own; return `run_id`, `trace_id` and, with `wait`, `outcome`."""
+        command = [sys.executable, "send.py", *(["wait"] if wait else [])]
+        done = subprocess.run(
+            command,
+            cwd=APPS,
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        document: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+        return document
+
+    def stop(self) -> None:
+        """Stop the workers, warm."""
+        for worker in self.workers:
+            worker.stop()
+
+
+def wait_for(condition: Callable[[], bool], *, what: str, timeout: float = 30.0) -> None:
+    """Wait until the condition is true; fails with `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
+        time.sleep(0.05)
+
+
+def forest_of_run(source: Source, run_id: str, *, received: int) -> Forest:
+    """Read the run, whatever traces it is in, as soon as `received` messages have been recorded as received."""
+    spans: list[Span] = []
+
+    def arrived() -> bool:
+        spans[:] = [span for trace_id in source.traces_of_run(run_id) for span in source.spans(trace_id)]
+        return sum(span.kind == "consumer" for span in spans) >= received
+
+    wait_for(arrived, what=f"{received} receipts of run {run_id}")
+    return build(spans)
+
+
+def handrail(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the `handrail` command as a user would."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("handrail")), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
