@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from handrail_harness.errors import EagerModeRefused, TraceNotFound
+from handrail_harness.errors import EagerModeRefused
 from handrail_harness.spans import Span
 from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_harness.stack.workers import Worker
@@ -67,21 +67,10 @@ class Handrail:
 
         Raises `TraceNotFound` when nothing of it has arrived by then.
         """
-        from handrail_harness.rules import check
+        from handrail_harness.rules import settled
 
         refuse_eager()
-        deadline = time.monotonic() + wait
-        while True:
-            late = time.monotonic() >= deadline
-            try:
-                report = check(self.source, trace_id)
-            except TraceNotFound:
-                if late:
-                    raise
-            else:
-                if report.unified or late:
-                    return report
-            time.sleep(_POLL)
+        return settled(self.source, trace_id, wait=wait)
 
     def wait_for(
         self, trace_id: str, until: Callable[[Sequence[Span]], bool], *, timeout: float = 30.0

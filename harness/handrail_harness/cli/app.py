@@ -30,8 +30,6 @@ COMMANDS = {
     "demo": "demo",
     "investigate": "investigate",
     "check": "check",
-    "run": "run",
-    "worker": "worker",
     "up": "up",
     "serve": "serve",
     "traces": "traces",
@@ -53,12 +51,12 @@ def _options(
 
 
 def run() -> None:
-    """Run the application; a `HandrailError` becomes one line on stderr and exit status 2."""
+    """Run the application; a `HandrailError` or a time-out becomes one line on stderr and exit status 2."""
     if "--debug" in sys.argv[1:]:  # accepted anywhere on the line, as people type it at the end
         sys.argv[1:] = ["--debug", *(word for word in sys.argv[1:] if word != "--debug")]
     try:
         app()
-    except HandrailError as error:
+    except (HandrailError, TimeoutError) as error:
         if os.environ.get("HANDRAIL_DEBUG"):
             raise
         print_error(str(error))

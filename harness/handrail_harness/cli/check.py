@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
 from handrail_harness.cli.arguments import SOURCE_HELP, TRACE_HELP, which
 from handrail_harness.cli.output import print_json, stdout
-from handrail_harness.errors import TraceNotFound
-from handrail_harness.rules import Report
-from handrail_harness.rules import check as examine
-from handrail_harness.sources import Source, open_source
-
-POLL_SECONDS = 0.25
+from handrail_harness.rules import settled
+from handrail_harness.sources import open_source
 
 
 def check(
@@ -29,7 +24,7 @@ def check(
     source, trace = which(source, trace)
     reader = open_source(source)
     try:
-        report = _settled(reader, trace, wait)
+        report = settled(reader, trace, wait=wait)
     finally:
         reader.close()
     if json:
@@ -40,19 +35,3 @@ def check(
         stdout.print(render_report(report), soft_wrap=False)
     if not report.unified:
         raise typer.Exit(1)
-
-
-def _settled(source: Source, trace: str | None, wait: float) -> Report:
-    """Examine the run until it is unified or the time is up: spans of a run in flight are still arriving."""
-    deadline = time.monotonic() + wait
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            report = examine(source, trace)
-        except TraceNotFound:
-            if left <= 0:
-                raise
-        else:
-            if report.unified or left <= 0:
-                return report
-        time.sleep(min(POLL_SECONDS, max(left, 0)))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -26,3 +28,13 @@ def print_json(document: Any) -> None:
 def print_error(message: str) -> None:
     """Write `handrail: message` to stderr."""
     stderr.print(f"[bold red]handrail:[/] {escape(message)}")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Give a function that says on stderr what is going on: a spinner for a person, lines in a log."""
+    if not stderr.is_terminal:
+        yield lambda text: stderr.print(escape(text))
+        return
+    with stderr.status("") as status:
+        yield lambda text: status.update(escape(text))

@@ -98,7 +98,11 @@ def _what(investigation: Investigation, signs: Signs, width: int, rows: int) -> 
 
 def _why(investigation: Investigation, signs: Signs, limit: int) -> Iterable[RenderableType]:
     culprit = investigation.culprit.span if investigation.culprit is not None else None
-    whys = sorted(investigation.why, key=lambda why: why.effect.span is not culprit)
+    # What went wrong first, then what waits for a human.
+    whys = sorted(
+        investigation.why,
+        key=lambda why: (why.effect.span is not culprit, why.effect.disposition != "awaiting_approval"),
+    )
     if not whys:
         yield _indented(Text("no effects, no decisions to explain", style="dim"))
     for at, why in enumerate(whys[:limit]):

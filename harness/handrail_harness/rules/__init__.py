@@ -5,5 +5,6 @@ from __future__ import annotations
 from handrail_harness.rules.check import check, examine_run
 from handrail_harness.rules.reading import RunSpans, find_trace, read_run
 from handrail_harness.rules.report import Report
+from handrail_harness.rules.settle import settled
 
-__all__ = ["Report", "RunSpans", "check", "examine_run", "find_trace", "read_run"]
+__all__ = ["Report", "RunSpans", "check", "examine_run", "find_trace", "read_run", "settled"]

@@ -174,6 +174,10 @@ class Container:
             self._container.stop(force=True, delete_volume=True)
         self._container = None
 
+    def kill(self) -> None:
+        """SIGKILL the container's process, as the kernel's out-of-memory killer would; `stop` still removes it."""
+        self._wrapped().kill()
+
     def address(self, port: int) -> str:
         """Return `host:port` under which the container's `port` is reached from here."""
         wrapped = self._wrapped()

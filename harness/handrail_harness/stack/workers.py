@@ -11,7 +11,8 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -104,6 +105,11 @@ class Worker:
             raise
         return self
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and return at once, so that several can stop at the same time."""
+        if self._child:
+            self._child.send_signal(signal.SIGTERM)
+
     def stop(self, *, timeout: float = 20.0) -> None:
         """Stop warm: SIGTERM, so that running tasks end first; SIGKILL after `timeout` seconds."""
         if self._child:
@@ -138,3 +144,19 @@ class Worker:
         if self._child is None:
             raise StackError(f"worker {self.hostname} has not been started")
         return self._child
+
+
+@contextmanager
+def running(workers: Sequence[Worker]) -> Iterator[None]:
+    """Start workers side by side, wait until all are ready; stop them warm and side by side in the end."""
+    try:
+        for worker in workers:
+            worker.launch()
+        for worker in workers:
+            worker.wait_ready()
+        yield
+    finally:
+        for worker in workers:
+            worker.ask_to_stop()
+        for worker in workers:
+            worker.stop()
