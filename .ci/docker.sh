@@ -31,15 +31,16 @@ install_packages() {
 }
 
 start_docker() {
-    # Where the tests themselves run in a container, testcontainers would look for ports at the gateway's address.
-    export TESTCONTAINERS_CONNECTION_MODE="${TESTCONTAINERS_CONNECTION_MODE:-docker_host}"
-    # Ryuk's image cannot be pulled everywhere; the tests sweep their own containers by label.
+    # Ryuk's image cannot be pulled everywhere; the tests remove what they start, and a daemon of ours is emptied.
     export TESTCONTAINERS_RYUK_DISABLED="${TESTCONTAINERS_RYUK_DISABLED:-true}"
     if docker info >/dev/null 2>&1; then
         echo "a daemon answers; using it"
         return
     fi
     export DOCKER_HOST="unix://$SCRATCH/docker.sock"
+    # A daemon of our own is on this machine, even where this machine is a container: testcontainers would otherwise
+    # look for published ports at the gateway.
+    export TESTCONTAINERS_CONNECTION_MODE=docker_host TESTCONTAINERS_HOST_OVERRIDE=localhost
     dockerd --data-root "$SCRATCH/docker-data" --exec-root "$SCRATCH/docker-exec" --pidfile "$SCRATCH/docker.pid" \
         --host "$DOCKER_HOST" >"$SCRATCH/dockerd.log" 2>&1 </dev/null &
     DOCKERD_PID=$!

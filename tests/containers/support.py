@@ -34,6 +34,18 @@ def our_containers() -> list[str]:
         client.close()
 
 
+def docker_leftovers(project: str) -> list[str]:
+    """Containers, networks and volumes of a compose project that are still there."""
+    label = f"label=com.docker.compose.project={project}"
+    commands = (
+        ["docker", "ps", "--all", "--filter", label, "--format", "{{.Names}}"],
+        ["docker", "network", "ls", "--filter", label, "--format", "{{.Name}}"],
+        ["docker", "volume", "ls", "--filter", label, "--format", "{{.Name}}"],
+    )
+    done = [subprocess.run(command, capture_output=True, text=True, check=True) for command in commands]
+    return [name for one in done for name in one.stdout.splitlines()]
+
+
 class Fleet:
     """The agents of `apps/fleet.py` on queues of one test's own; `environ` points them at a stack."""
 

@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from handrail_harness.errors import StackError
+from handrail_harness.printable import printable
 from handrail_harness.stack.embedded import without_proxy
 from handrail_harness.stack.redis import URL_VARIABLE, answers
 
@@ -32,6 +31,7 @@ JAEGER_IMAGE_VARIABLE = "HANDRAIL_JAEGER_IMAGE"
 _REDIS_PORT = 6379
 _JAEGER_PORTS = {"ui": 16686, "otlp_grpc": 4317, "otlp_http": 4318, "status": 13133}
 _LOG_LINES = 12
+_ALIVE = ("created", "running")
 
 
 class ContainerStack:
@@ -58,17 +58,29 @@ class ContainerStack:
             self._redis.start()
             self._redis.wait_until(lambda: answers(self.redis_url), timeout=timeout)
             self._jaeger.wait_until(self._jaeger_healthy, timeout=timeout)
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            try:
+                self.stop()
+            except StackError as left:
+                error.add_note(str(left))
             raise
         return self
 
     def stop(self) -> None:
-        """Stop and remove both containers with their volumes. May be called twice."""
-        for container in (self._redis, self._jaeger):
-            if container is not None:
-                container.stop()
+        """Stop and remove both containers with their volumes. May be called twice.
+
+        Raises `StackError` when Docker does not remove one, after it has tried the other.
+        """
+        containers = [container for container in (self._redis, self._jaeger) if container is not None]
         self._redis = self._jaeger = None
+        problems = []
+        for container in containers:
+            try:
+                container.stop()
+            except StackError as error:
+                problems.append(str(error))
+        if problems:
+            raise StackError("; ".join(problems))
 
     @property
     def redis_url(self) -> str:
@@ -115,12 +127,7 @@ class ContainerStack:
         self.stop()
 
     def _jaeger_healthy(self) -> bool:
-        address = self._started(self._jaeger).address(_JAEGER_PORTS["status"])
-        try:
-            with urlopen(f"http://{address}/status", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except (URLError, OSError):
-            return False
+        return is_healthy(f"http://{self._started(self._jaeger).address(_JAEGER_PORTS['status'])}/status")
 
     @staticmethod
     def _started(container: Container | None) -> Container:
@@ -151,7 +158,7 @@ class Container:
         try:
             container = DockerContainer(self.image, command=self._command, env=dict(self.environment))
             self._container = container
-            self._on_loopback = _is_local(container)
+            self._on_loopback = publishes_on_loopback()
             for port in self._ports:
                 # docker-py's "any free port of this address"; testcontainers itself publishes on all
                 container.ports[f"{port}/tcp"] = ("127.0.0.1",) if self._on_loopback else None  # type: ignore[assignment]
@@ -161,18 +168,29 @@ class Container:
                 f"the image {self.image} is not here and cannot be pulled; pull it, or name another one"
             ) from None
         except APIError as error:
+            reason = " ".join(str(error.explanation or error).split())
             raise StackError(
-                f"Docker could not pull or start {self.image}: {error.explanation or error}"
+                f"Docker could not pull or start {self.image}: {reason}; pull it, or name another image"
             ) from error
         except (DockerException, OSError) as error:
-            raise StackError(f"Docker failed to start {self.image}: {error}") from error
+            raise StackError(f"Docker failed to start {self.image}: {type(error).__name__}") from error
         return self
 
     def stop(self) -> None:
-        """Remove the container and its volumes, running or not."""
-        if self._container is not None:
-            self._container.stop(force=True, delete_volume=True)
-        self._container = None
+        """Remove the container and its volumes, running or not; raises `StackError` when Docker does not."""
+        container, self._container = self._container, None
+        if container is None:
+            return
+        from docker.errors import DockerException, NotFound
+
+        try:
+            container.stop(force=True, delete_volume=True)
+        except NotFound:
+            pass  # somebody has removed it already
+        except (DockerException, OSError) as error:
+            raise StackError(
+                f"Docker did not remove a container of {self.image} ({type(error).__name__}); look at docker ps -a"
+            ) from error
 
     def kill(self) -> None:
         """SIGKILL the container's process, as the kernel's out-of-memory killer would; `stop` still removes it."""
@@ -183,8 +201,10 @@ class Container:
         wrapped = self._wrapped()
         wrapped.reload()
         bindings: list[dict[str, str]] | None = wrapped.ports.get(f"{port}/tcp")
+        if wrapped.status not in _ALIVE:
+            raise self._died(wrapped)
         if not bindings:
-            raise StackError(f"{self.image} has stopped. Its last words:\n{self.log()}")
+            raise StackError(f"{self.image} does not publish port {port}; give it in ports=")
         host = "127.0.0.1" if self._on_loopback else self._running().get_container_host_ip()
         return f"{host}:{bindings[0]['HostPort']}"
 
@@ -194,11 +214,8 @@ class Container:
         wrapped = self._wrapped()
         while True:
             wrapped.reload()
-            if wrapped.status not in ("created", "running"):
-                raise StackError(
-                    f"{self.image} ended with exit status {wrapped.attrs['State'].get('ExitCode')}. "
-                    f"Its last words:\n{self.log()}"
-                )
+            if wrapped.status not in _ALIVE:
+                raise self._died(wrapped)
             if wrapped.status == "running" and ready():
                 return
             if time.monotonic() > deadline:
@@ -210,6 +227,10 @@ class Container:
         text: str = self._wrapped().logs(tail=_LOG_LINES).decode(errors="replace")
         return text.strip() or "(nothing printed)"
 
+    def _died(self, wrapped: Any) -> StackError:
+        status = wrapped.attrs["State"].get("ExitCode")
+        return StackError(f"{self.image} ended with exit status {status}. Its last words:\n{self.log()}")
+
     def _running(self) -> DockerContainer:
         if self._container is None:
             raise StackError(f"{self.image} has not been started")
@@ -219,39 +240,66 @@ class Container:
         return self._running().get_wrapped_container()
 
 
-def _is_local(container: DockerContainer) -> bool:
-    """Whether the daemon publishes ports on this machine's loopback: it is neither remote nor a neighbour."""
-    from testcontainers.core.config import ConnectionMode
+def is_healthy(url: str) -> bool:
+    """Return whether Jaeger's health check (`/status` on port 13133) answers 200 at `url`."""
+    import httpx
 
-    client = container.get_docker_client()
-    return client.get_connection_mode() == ConnectionMode.docker_host and client.host() in (
-        "localhost",
-        "127.0.0.1",
-    )
+    try:
+        # Never through a proxy: the address is a container's.
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def publishes_on_loopback() -> bool:
+    """Return whether ports that the daemon publishes are on this machine's loopback interface.
+
+    They are not where the daemon is remote, or a neighbour of the container that this process runs in.
+    """
+    from testcontainers.core.config import ConnectionMode
+    from testcontainers.core.docker_client import DockerClient
+
+    client = DockerClient()
+    try:
+        return client.get_connection_mode() == ConnectionMode.docker_host and client.host() in (
+            "localhost",
+            "127.0.0.1",
+        )
+    finally:
+        client.client.close()
 
 
 def docker_problem() -> str | None:
-    """Return why containers cannot be used here, in one line; `None` when a Docker daemon answers."""
+    """Return why containers cannot be used here, in one line; `None` when a Docker daemon answers.
+
+    The daemon is the one that testcontainers uses: DOCKER_HOST, else the one of Docker's current context.
+    """
     try:
         import docker
         from docker.errors import DockerException
-    except ModuleNotFoundError:
-        return "the Python package docker is missing; install handrail[harness]"
-    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        from testcontainers.core.docker_client import get_docker_host
+    except ModuleNotFoundError as error:
+        return f"the Python package {error.name} is missing; install handrail[harness]"
+    address = get_docker_host() or "unix:///var/run/docker.sock"
+    advice = "start Docker, or set DOCKER_HOST"
     if address.startswith("unix://"):
         # Asked first by hand: docker-py leaves its socket open when nobody listens (a ResourceWarning).
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(address.removeprefix("unix://"))
             except OSError as error:
-                reason = error.strerror or type(error).__name__
-                return f"no Docker daemon answers at {address} ({reason}); start Docker, or set DOCKER_HOST"
+                reason = error.strerror or str(error) or type(error).__name__
+                return f"no Docker daemon answers at {address} ({reason}); {advice}"
     try:
-        client = docker.from_env(timeout=5)
+        client = docker.from_env(
+            timeout=5,
+            environment={**os.environ, "DOCKER_HOST": address},
+            use_ssh_client=address.startswith("ssh://"),
+        )
         try:
             client.ping()
         finally:
             client.close()
-    except (DockerException, OSError) as error:
-        return f"no Docker daemon answers ({type(error).__name__}); start Docker, or set DOCKER_HOST"
+    except (DockerException, OSError, ValueError) as error:
+        return f"no Docker daemon answers at {printable(address, 120)} ({type(error).__name__}); {advice}"
     return None

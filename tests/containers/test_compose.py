@@ -1,0 +1,119 @@
+"""compose.yaml: what a user brings up by hand carries a run, too, and names the images that the code names."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from handrail_harness.rules import check
+from handrail_harness.sources.jaeger import JaegerSource
+from handrail_harness.stack.containers import JAEGER_IMAGE, REDIS_IMAGE, is_healthy, publishes_on_loopback
+from handrail_harness.stack.redis import answers, free_port
+
+from .support import MESSAGES, Fleet, docker_leftovers, forest_of_run, wait_for
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "compose.yaml"
+PORTS = (
+    "HANDRAIL_REDIS_PORT",
+    "HANDRAIL_JAEGER_UI_PORT",
+    "HANDRAIL_OTLP_GRPC_PORT",
+    "HANDRAIL_OTLP_HTTP_PORT",
+    "HANDRAIL_JAEGER_STATUS_PORT",
+)
+
+
+class Composed:
+    """A compose project of its own on free ports."""
+
+    def __init__(self) -> None:
+        self.project = f"handrail-test-{secrets.token_hex(4)}"
+        self.ports = {name: free_port() for name in PORTS}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose` on compose.yaml."""
+        return subprocess.run(
+            ["docker", "compose", "--project-name", self.project, "--file", str(COMPOSE), *arguments],
+            env={**os.environ, **{name: str(port) for name, port in self.ports.items()}},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def address(self, name: str) -> str:
+        """`host:port` of a published port."""
+        return f"127.0.0.1:{self.ports[name]}"
+
+    def environ(self) -> dict[str, str]:
+        """What the head of compose.yaml tells a user to export."""
+        return {
+            "HANDRAIL_REDIS_URL": f"redis://{self.address('HANDRAIL_REDIS_PORT')}/0",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self.address('HANDRAIL_OTLP_HTTP_PORT')}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_LOGS_EXPORTER": "none",
+            "OTEL_METRICS_EXPORTER": "none",
+        }
+
+
+@pytest.fixture
+def composed(request: pytest.FixtureRequest) -> Iterator[Composed]:
+    """compose.yaml, up; torn down with its volume, and nothing of it is left."""
+    project = Composed()
+    version = project.run("version")
+    if version.returncode != 0:
+        pytest.skip("docker compose, version 2, is not installed")
+    if not publishes_on_loopback():
+        pytest.skip("compose.yaml publishes on loopback, and the Docker daemon is on another machine")
+    try:
+        up = project.run("up", "--detach", "--wait")
+        assert up.returncode == 0, up.stderr
+        yield project
+    finally:
+        request.node.add_report_section("call", "compose", project.run("logs", "--tail", "20").stdout)
+        down = project.run("down", "--volumes", "--timeout", "5")
+    assert down.returncode == 0, down.stderr
+    assert docker_leftovers(project.project) == []
+
+
+@pytest.mark.containers
+def test_run_through_compose_is_one_tree(
+    composed: Composed, fleet: Callable[[Mapping[str, str]], Fleet]
+) -> None:
+    """With the variables of its first lines, a run over compose's Redis is one tree in compose's Jaeger."""
+    environ = composed.environ()
+    assert answers(environ["HANDRAIL_REDIS_URL"])
+    status = f"http://{composed.address('HANDRAIL_JAEGER_STATUS_PORT')}/status"
+    wait_for(lambda: is_healthy(status), what="Jaeger")
+    agents = fleet(environ)
+    agents.start(["planner", "scout", "scribe"])
+    run = agents.send(wait=True)
+    assert run["outcome"] == "Done", run["detail"]
+    source = JaegerSource(f"http://{composed.address('HANDRAIL_JAEGER_UI_PORT')}")
+    try:
+        forest_of_run(source, run["run_id"], received=sum(MESSAGES.values()))
+        assert check(source, run["trace_id"]).unified
+    finally:
+        source.close()
+
+
+def test_images_are_the_same_everywhere() -> None:
+    """compose.yaml, the stack and the gate name the same two images, each with a version."""
+    composed = dict(re.findall(r"image: \$\{HANDRAIL_(\w+)_IMAGE:-(\S+)\}", COMPOSE.read_text()))
+    assert composed == {"REDIS": REDIS_IMAGE, "JAEGER": JAEGER_IMAGE}
+    gate = dict(re.findall(r'(?m)^(\w+)_IMAGE_DEFAULT="(.+)"$', (ROOT / ".ci" / "images.sh").read_text()))
+    assert gate == composed
+    assert all(re.search(r":\d+\.\d+", image) for image in composed.values())
+
+
+def test_everything_listens_on_loopback_only() -> None:
+    """No port of compose.yaml is published to the network: neither Redis nor Jaeger asks for a password here."""
+    published = re.findall(r'(?m)^ +- "(.+:\d+)"$', COMPOSE.read_text())
+    assert len(published) == len(PORTS)
+    assert all(one.startswith("127.0.0.1:${") for one in published)
