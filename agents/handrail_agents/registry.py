@@ -193,24 +193,31 @@ class Agents:
         and `BrokerError` when Redis or the broker does not answer within seconds.
         """
         self._refuse_eager()
-        agent = self._agents.get(name)
-        if agent is None and self._agents:
-            near = difflib.get_close_matches(name, self._agents, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self._agents)}"
-            raise UnknownAgent(f"there is no agent {name!r}; {hint}")
-        if agent is not None:
-            plain = agent.signature.check(arguments).plain
-        else:
-            try:
-                plain = to_jsonable_python(arguments)
-            except (PydanticSerializationError, ValueError):
-                raise InvalidArguments(f"agent {name!r}: an argument has no JSON form") from None
+        plain = self.check(name, arguments)
         run_id = secrets.token_hex(16)
         root = Invocation(run_id, run_id, name)
         self.journal.open(root)
         queue = self.queue_of(name)
         context = send_start(self.app, root, plain, queue=queue)
         return Job(run_id, f"{context.trace_id:032x}", name, queue, self.journal)
+
+    def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of an agent in JSON form, checked as far as this process knows the agent.
+
+        Raises `UnknownAgent` and `InvalidArguments`.
+        """
+        agent = self._agents.get(name)
+        if agent is None and self._agents:
+            near = difflib.get_close_matches(name, self._agents, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self._agents)}"
+            raise UnknownAgent(f"there is no agent {name!r}; {hint}")
+        if agent is not None:
+            return agent.signature.check(arguments).plain
+        try:
+            plain: dict[str, Any] = to_jsonable_python(dict(arguments))
+        except (PydanticSerializationError, ValueError):
+            raise InvalidArguments(f"agent {name!r}: an argument has no JSON form") from None
+        return plain
 
     def known(self, name: str) -> Agent[Any, Any] | None:
         """Return the agent of that name if it is declared in this process."""

@@ -30,6 +30,8 @@ COMMANDS = {
     "demo": "demo",
     "investigate": "investigate",
     "check": "check",
+    "run": "run",
+    "worker": "worker",
     "up": "up",
     "serve": "serve",
     "traces": "traces",

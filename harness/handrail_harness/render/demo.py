@@ -13,13 +13,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from handrail_agents.outcomes import Done, Failed, Outcome, Waiting
 from handrail_harness.demo.act import Act
 from handrail_harness.demo.scripts import REQUEST
 from handrail_harness.effects.effect import tool_name
 from handrail_harness.effects.view import is_operation
 from handrail_harness.render.headline import headline
 from handrail_harness.render.investigation import render_investigation
+from handrail_harness.render.outcome import outcome_line
 from handrail_harness.render.report import render_report
 from handrail_harness.render.style import Signs, shown, signs_for
 from handrail_harness.store.location import DATA_DIR_VARIABLE
@@ -74,7 +74,7 @@ def _act(act: Act, signs: Signs) -> Iterable[RenderableType]:
     yield _indented(Text(f'"{REQUEST}"', style="italic"))
     yield _title("WHAT THE OPERATOR SAW")
     yield _indented(_lines(act, signs))
-    yield _indented(_outcome(act.outcome, signs))
+    yield _indented(outcome_line(act.outcome, "planner", signs))
     yield _title("WHAT IS LEFT")
     yield _indented(_inventory(act, signs))
     if act.gate == "on":
@@ -100,20 +100,6 @@ def _lines(act: Act, signs: Signs) -> Text:
         text.append(shown(tool_name(span), 40, signs), style=style)
         text.append(f"  {shown(span.text(GEN_AI_AGENT_NAME), 40, signs)}\n", style="dim")
     return text
-
-
-def _outcome(outcome: Outcome, signs: Signs) -> Text:
-    if isinstance(outcome, Done):
-        return Text(f'planner: "{shown(outcome.value, 300, signs)}"', style="italic")
-    if isinstance(outcome, Waiting):
-        call = outcome.approval.call
-        return Text(
-            f"{call.agent} waits for a human: {call.tool} on {', '.join(call.touches)} ({call.risk}); "
-            "no worker is held meanwhile",
-            style="yellow",
-        )
-    said = outcome.message if isinstance(outcome, Failed) else ""
-    return Text(shown(f"{type(outcome).__name__} {said}", 300, signs), style="red")
 
 
 def _inventory(act: Act, signs: Signs) -> Table:

@@ -210,3 +210,21 @@ def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     before = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     value = ",".join(part for part in (before, _LOOPBACK) if part)
     return {"NO_PROXY": value, "no_proxy": value}
+
+
+def use_what_is_up(data_dir: Path) -> str | None:
+    """Point this process and its children at the stack that is up in `data_dir`; return where spans go then.
+
+    Only fills in what the environment leaves open; an app's own broker stays what it is. `None` when no stack is
+    up, or spans have an address already.
+    """
+    if any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in os.environ):
+        return None
+    try:
+        stack = EmbeddedStack.find(data_dir)
+    except StackError:
+        return None
+    for name, value in stack.environ().items():
+        if name != "CELERY_BROKER_URL":
+            os.environ.setdefault(name, value)
+    return stack.otlp_endpoint
