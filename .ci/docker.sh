@@ -1,15 +1,23 @@
+# shellcheck shell=bash
 # Sourced by .ci/run: Debian packages, a Docker daemon of our own where none answers, the compose v2 plugin.
 # Everything that is started here is stopped by stop_docker, by pid.
 
 DOCKERD_PID=""
+BRIDGE="hrci$$"
 
 install_packages() {
-    local wanted=(ca-certificates iproute2 iptables libc-bin redis-server) missing=() package
-    command -v dockerd >/dev/null || wanted+=(docker.io)
-    for package in "${wanted[@]}"; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-    done
-    [ ${#missing[@]} -eq 0 ] && return
+    local missing=()
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+    command -v ip >/dev/null || missing+=(iproute2)
+    command -v redis-server >/dev/null || missing+=(redis-server)
+    command -v docker >/dev/null && { docker info >/dev/null 2>&1 || command -v dockerd >/dev/null; } ||
+        missing+=(docker.io)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing: ${missing[*]}; install them (on Debian this gate does, as root) and run it again"
+        return 1
+    fi
     echo "installing: ${missing[*]}"
     # A package must not start a service on the machine that the gate runs on.
     local policy=/usr/sbin/policy-rc.d own_policy=""
@@ -41,8 +49,12 @@ start_docker() {
     # A daemon of our own is on this machine, even where this machine is a container: testcontainers would otherwise
     # look for published ports at the gateway.
     export TESTCONTAINERS_CONNECTION_MODE=docker_host TESTCONTAINERS_HOST_OVERRIDE=localhost
+    # A bridge of its own, and no firewall rules: the ports are published by docker-proxy, which needs none, and
+    # afterwards the machine's network is what it was.
+    ip link add name "$BRIDGE" type bridge
     dockerd --data-root "$SCRATCH/docker-data" --exec-root "$SCRATCH/docker-exec" --pidfile "$SCRATCH/docker.pid" \
-        --host "$DOCKER_HOST" >"$SCRATCH/dockerd.log" 2>&1 </dev/null &
+        --host "$DOCKER_HOST" --bridge "$BRIDGE" --iptables=false --ip6tables=false --ip-masq=false \
+        --ip-forward=false >"$SCRATCH/dockerd.log" 2>&1 </dev/null &
     DOCKERD_PID=$!
     local try
     for try in $(seq 120); do
@@ -61,11 +73,16 @@ stop_docker() {
     [ -n "$DOCKERD_PID" ] || return 0
     local containers
     containers="$(docker ps -aq 2>/dev/null)" || containers=""
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # one word each
     [ -z "$containers" ] || docker rm -f -v $containers >/dev/null
     kill "$DOCKERD_PID" 2>/dev/null || true
     wait "$DOCKERD_PID" 2>/dev/null || true
     DOCKERD_PID=""
+    ip link delete "$BRIDGE" 2>/dev/null || true
+    # What the daemon leaves mounted, deepest first, so that its folder can be removed.
+    { grep -o " $SCRATCH/[^ ]*" /proc/self/mounts || true; } | sort -r | while read -r mount; do
+        umount "$mount" || true
+    done
 }
 
 install_compose() {
@@ -77,6 +94,7 @@ install_compose() {
     local plugin="$CACHE/compose-trixie/docker-compose"
     if [ ! -x "$plugin" ]; then
         local mirror apt="$SCRATCH/apt"
+        # shellcheck disable=SC2016 # apt-get fills these in
         mirror="$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
             awk '$3 == "main" && $2 !~ /-/ { print $1; exit }')"
         mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$(dirname "$plugin")"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by .ci/run: the images that compose.yaml and testcontainers start. Official ones where they can be pulled;
 # else stand-ins from real parts, tagged with the version that they truly are (docs/adr/0004-stand-in-images.md).
 
@@ -6,14 +7,26 @@ JAEGER_IMAGE_DEFAULT="jaegertracing/jaeger:2.20.0"
 JAEGER_COMMIT=798e4b0fcf22 # v2.20.0: the module path has no /v2, so Go is asked for the commit
 JAEGER_FALLBACK=v1.76.0    # the same sources as v2.13.0
 
+IMPORTED=()
+
+have() { # IMAGE
+    docker image inspect "$1" >/dev/null 2>&1
+}
+
 have_or_pull() { # IMAGE
-    docker image inspect "$1" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$1" >/dev/null 2>&1
+    have "$1" || timeout 120 docker pull --quiet "$1" >/dev/null 2>&1
+}
+
+# A stand-in has an official name: it must not stay behind in a daemon that is not ours.
+remove_images() {
+    [ ${#IMPORTED[@]} -eq 0 ] || docker image rm --force "${IMPORTED[@]}" >/dev/null
 }
 
 import_image() { # FOLDER IMAGE [docker import options]
     local folder=$1 image=$2
     shift 2
     tar -C "$folder" -c . | docker import "$@" - "$image" >/dev/null
+    IMPORTED+=("$image")
     rm -rf "$folder"
 }
 
@@ -37,6 +50,7 @@ provide_redis() {
     local version root="$SCRATCH/redis-root"
     version="$(redis-server --version | sed -n 's/.* v=\([0-9.]*\) .*/\1/p')"
     HANDRAIL_REDIS_IMAGE="redis:$version"
+    ! have "$HANDRAIL_REDIS_IMAGE" || return 0
     mkdir -p "$root/usr/local/bin" "$root/data" "$root/tmp" "$root/bin"
     copy_with_libraries "$root" /usr/bin/redis-server /usr/bin/redis-cli /bin/dash
     ln -s dash "$root/bin/sh"
@@ -66,6 +80,7 @@ provide_jaeger() {
         [ -x "$binary" ] || compile_jaeger "$JAEGER_FALLBACK" "$binary"
     fi
     HANDRAIL_JAEGER_IMAGE="jaegertracing/jaeger:$version"
+    ! have "$HANDRAIL_JAEGER_IMAGE" || return 0
     local root="$SCRATCH/jaeger-root"
     mkdir -p "$root/cmd/jaeger" "$root/etc/ssl/certs"
     install -d -m 1777 "$root/tmp"
