@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from handrail_harness.forest import Forest, build
@@ -88,9 +89,9 @@ class Fleet:
         return document
 
     def stop(self) -> None:
-        """Stop the workers, warm."""
-        for worker in self.workers:
-            worker.stop()
+        """Stop the workers, warm, all at the same time."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Worker.stop, self.workers))
 
 
 def wait_for(condition: Callable[[], bool], *, what: str, timeout: float = 30.0) -> None:

@@ -104,11 +104,13 @@ def test_run_through_compose_is_one_tree(
 
 
 def test_images_are_the_same_everywhere() -> None:
-    """compose.yaml, the stack and the gate name the same two images, each with a version."""
+    """compose.yaml, the stack, the gate and the docs name the same two images, each with a version."""
     composed = dict(re.findall(r"image: \$\{HANDRAIL_(\w+)_IMAGE:-(\S+)\}", COMPOSE.read_text()))
     assert composed == {"REDIS": REDIS_IMAGE, "JAEGER": JAEGER_IMAGE}
     gate = dict(re.findall(r'(?m)^(\w+)_IMAGE_DEFAULT="(.+)"$', (ROOT / ".ci" / "images.sh").read_text()))
     assert gate == composed
+    described = (ROOT / "docs" / "containers.md").read_text()
+    assert all(f"`{image}`" in described for image in composed.values())
     assert all(re.search(r":\d+\.\d+", image) for image in composed.values())
 
 

@@ -152,7 +152,7 @@ class Container:
         problem = docker_problem()
         if problem:
             raise StackError(problem)
-        from docker.errors import APIError, DockerException, ImageNotFound
+        from docker.errors import APIError, DockerException
         from testcontainers.core.container import DockerContainer
 
         try:
@@ -163,12 +163,8 @@ class Container:
                 # docker-py's "any free port of this address"; testcontainers itself publishes on all
                 container.ports[f"{port}/tcp"] = ("127.0.0.1",) if self._on_loopback else None  # type: ignore[assignment]
             container.start()
-        except ImageNotFound:
-            raise StackError(
-                f"the image {self.image} is not here and cannot be pulled; pull it, or name another one"
-            ) from None
         except APIError as error:
-            reason = " ".join(str(error.explanation or error).split())
+            reason = printable(" ".join(str(error.explanation or error).split()), 300)
             raise StackError(
                 f"Docker could not pull or start {self.image}: {reason}; pull it, or name another image"
             ) from error
