@@ -106,8 +106,12 @@ install_compose() {
         cp "$apt/unpacked/usr/libexec/docker/cli-plugins/docker-compose" "$plugin.new"
         mv "$plugin.new" "$plugin"
     fi
+    local settings="${DOCKER_CONFIG:-$HOME/.docker}" part
     export DOCKER_CONFIG="$SCRATCH/docker-config"
     mkdir -p "$DOCKER_CONFIG/cli-plugins"
+    for part in config.json contexts; do # the user's registries and contexts stay in force
+        [ ! -e "$settings/$part" ] || cp -R "$settings/$part" "$DOCKER_CONFIG/"
+    done
     ln -sf "$plugin" "$DOCKER_CONFIG/cli-plugins/docker-compose"
     docker compose version
 }
