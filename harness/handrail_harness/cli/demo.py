@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from handrail_agents.outcomes import Failed
 from handrail_harness.cli.output import print_json, progress, stderr, stdout
 from handrail_harness.errors import StackError
 from handrail_harness.store.location import DATA_DIR_VARIABLE, default_data_dir
@@ -45,8 +47,11 @@ def demo(
         from handrail_harness.render.demo import render_demo
 
         kept = place if workspace is not None else None
-        stdout.print(render_demo(acts, data_dir=data_dir, workspace=kept), soft_wrap=False)
-    played = all(act.unified for act in acts) and not acts[-1].wiped
+        elsewhere = None if os.environ.get(DATA_DIR_VARIABLE) else data_dir
+        # Not cropped: the commands at the end are longer than a narrow terminal is wide.
+        stdout.print(render_demo(acts, data_dir=elsewhere, workspace=kept), soft_wrap=False, crop=False)
+    ended = not any(isinstance(act.outcome, Failed) for act in acts)
+    played = ended and all(act.unified for act in acts) and not acts[-1].wiped
     # A real model may know better than to wipe; the script does not.
     if not played or not (model or acts[0].wiped):
         raise typer.Exit(1)

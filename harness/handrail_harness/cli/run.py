@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json as _json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from handrail_agents.outcomes import Done, Outcome, to_text
-from handrail_harness.cli.output import print_json, progress, stdout
+from handrail_agents.outcomes import Done, Failed, InDoubt, Outcome, to_text
+from handrail_harness.cli.output import print_json, progress, stderr, stdout
 from handrail_harness.investigate import Investigation, investigate
 from handrail_harness.loading import load_agents
 from handrail_harness.rules import settled
@@ -88,26 +90,46 @@ def _perform(
     ops = loaded.ops
     ops.check(task.agent, task.arguments)  # before anything is started for it
     require_broker(ops.app)
-    with tempfile.TemporaryDirectory(prefix="handrail-run-") as logs:
+    with _worker_logs() as logs:
         workers = [
             Worker(
                 loaded.celery_name,
                 [ops.queue_of(name)],
                 cwd=place,
                 hostname=f"{name}-{os.getpid()}@%h",
-                log_path=Path(logs) / f"{name}.log",
+                log_path=logs.folder / f"{name}.log",
             )
             for name in (ops.agents if stack is not None else ())
         ]
         if workers:
             say(f"starting {len(workers)} worker processes: {', '.join(ops.agents)}")
-        with running(workers) if workers else nullcontext():
+        with running(workers):
             job = ops.send(task.agent, **task.arguments)
             flush()
             say(f"{task.agent} is at work; trace {job.trace_id}")
             outcome = job.result(timeout=limit)
             say("stopping the workers")
+        logs.wanted = bool(workers) and isinstance(outcome, (Failed, InDoubt))
     return outcome, job.trace_id, job.run_id
+
+
+@dataclass(slots=True)
+class _Logs:
+    folder: Path
+    wanted: bool = True
+
+
+@contextmanager
+def _worker_logs() -> Iterator[_Logs]:
+    """Give a folder for the workers' logs, which is kept when they are what to look at next."""
+    logs = _Logs(Path(tempfile.mkdtemp(prefix="handrail-run-")))
+    try:
+        yield logs
+    finally:
+        if logs.wanted and any(logs.folder.iterdir()):
+            stderr.print(f"the workers' logs are in {logs.folder}", markup=False)
+        else:
+            shutil.rmtree(logs.folder, ignore_errors=True)
 
 
 def _investigate(stack: EmbeddedStack, trace_id: str, say: Callable[[str], None]) -> Investigation:

@@ -78,7 +78,8 @@ def _serve(workers: Sequence[Worker], follower: Follower, width: int) -> None:
     }
     try:
         with running(workers):
-            stderr.print(f"{len(workers)} workers are ready; Ctrl-C stops them")
+            ready = "1 worker is ready" if len(workers) == 1 else f"{len(workers)} workers are ready"
+            stderr.print(f"{ready}; Ctrl-C stops")
             while not stopping.wait(0.2):
                 _print(follower, width)
                 ended = next((one for one in workers if not one.running), None)
