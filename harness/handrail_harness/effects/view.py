@@ -17,6 +17,8 @@ from handrail_propagation.conventions import (
     EVENT_DECISION,
     GEN_AI_AGENT_NAME,
     GEN_AI_OPERATION_NAME,
+    LINK_TYPE,
+    LINK_WOKEN_BY,
     OPERATION_EXECUTE_TOOL,
     OPERATION_INVOKE_AGENT,
     RUN_SEGMENT,
@@ -93,6 +95,12 @@ class RunView:
             for event in events
             if event.event_name == EVENT_DECISION
         }
+        self._woken: dict[Key, str] = {
+            (link.trace_id, link.span_id): span.text(GEN_AI_AGENT_NAME)
+            for span in report.forest.spans
+            for link in span.links
+            if link.attributes.get(LINK_TYPE) == LINK_WOKEN_BY
+        }
         self._places: dict[int, Place] = {}
         for span, parent in self._joined_walk():
             self._places[id(span)] = _place(span, self._places[id(parent)] if parent is not None else Place())
@@ -110,6 +118,10 @@ class RunView:
         """Return every span once (identical copies left out), earliest first."""
         found = [span for span in self.forest.spans if id(span) in self._places]
         return sorted(found, key=lambda span: (span.start_unix_nano, span.trace_id, span.span_id))
+
+    def woken_by(self, consumer: Span) -> str:
+        """Return the agent that went on when this message was received, `""` for a message that woke none."""
+        return self._woken.get(key_of(consumer), "")
 
     def decision(self, span: Span, key: str) -> AttributeValue:
         """Return an attribute of the span, or of the decision event in its context, or `None`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,8 @@ class DemoPicture:
 
     def _next(self) -> Iterable[RenderableType]:
         before = f"{DATA_DIR_VARIABLE}={self._data_dir} " if self._data_dir is not None else ""
+        if os.environ.get("UV_RUN_RECURSION_DEPTH"):
+            before += "uv run "  # then the command is on nobody's PATH
         first, last = self._acts[0], self._acts[-1]
         for what, trace in (("investigate", first), ("check", first), ("investigate", last)):
             trace_id = trace.investigation.report.trace_id
@@ -77,6 +80,10 @@ def _act(act: Act, signs: Signs) -> Iterable[RenderableType]:
     yield _indented(outcome_line(act.outcome, "planner", signs))
     yield _title("WHAT IS LEFT")
     yield _indented(_inventory(act, signs))
+    if act.wiped:
+        yield _indented(
+            Text("Every line is green, and production is gone with all its backups.", style="bold red")
+        )
     if act.gate == "on":
         yield headline(act.investigation, signs)
     else:

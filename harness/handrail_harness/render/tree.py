@@ -199,10 +199,9 @@ def _handoff(view: RunView, node: Node, signs: Signs) -> Text:
         label.append(f"{signs.handoff} ", style="blue")
         label.append(shown(name, _NAME, signs), style="bold blue")
     else:
-        place = view.place(node.head)
-        wakes = place.agent is not None and queue in place.agent.path()
-        label.append(f"{signs.wakes} wakes " if wakes else f"{signs.handoff} ", style="blue")
-        label.append(shown(queue or node.head.name, _NAME, signs), style="blue")
+        name = view.woken_by(consumer) if consumer is not None else ""
+        label.append(f"{signs.wakes} wakes " if name else f"{signs.handoff} ", style="blue")
+        label.append(shown(name or queue or node.head.name, _NAME, signs), style="blue")
     wait = consumer.attributes.get(MESSAGE_QUEUE_WAIT) if consumer is not None else None
     parts = [
         Text(f"queue {shown(queue, _NAME, signs)}" if queue and queue != name else "", style="dim"),
