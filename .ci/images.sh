@@ -50,7 +50,10 @@ provide_redis() {
     local version root="$SCRATCH/redis-root"
     version="$(redis-server --version | sed -n 's/.* v=\([0-9.]*\) .*/\1/p')"
     HANDRAIL_REDIS_IMAGE="redis:$version"
-    ! have "$HANDRAIL_REDIS_IMAGE" || return 0
+    if have "$HANDRAIL_REDIS_IMAGE"; then
+        echo "$HANDRAIL_REDIS_IMAGE: already here ($REDIS_IMAGE_DEFAULT cannot be pulled)"
+        return
+    fi
     mkdir -p "$root/usr/local/bin" "$root/data" "$root/tmp" "$root/bin"
     copy_with_libraries "$root" /usr/bin/redis-server /usr/bin/redis-cli /bin/dash
     ln -s dash "$root/bin/sh"
@@ -80,7 +83,10 @@ provide_jaeger() {
         [ -x "$binary" ] || compile_jaeger "$JAEGER_FALLBACK" "$binary"
     fi
     HANDRAIL_JAEGER_IMAGE="jaegertracing/jaeger:$version"
-    ! have "$HANDRAIL_JAEGER_IMAGE" || return 0
+    if have "$HANDRAIL_JAEGER_IMAGE"; then
+        echo "$HANDRAIL_JAEGER_IMAGE: already here ($JAEGER_IMAGE_DEFAULT cannot be pulled)"
+        return
+    fi
     local root="$SCRATCH/jaeger-root"
     mkdir -p "$root/cmd/jaeger" "$root/etc/ssl/certs"
     install -d -m 1777 "$root/tmp"
@@ -92,7 +98,7 @@ provide_jaeger() {
 
 compile_jaeger() { # VERSION BINARY
     local version=$1 binary=$2 folder
-    command -v go >/dev/null || { echo "Go is needed to compile Jaeger"; return 1; }
+    command -v go >/dev/null || { echo "Go is needed to compile Jaeger $version"; return 1; }
     folder="$(cd "$SCRATCH" && go mod download -json "github.com/jaegertracing/jaeger@$version" 2>/dev/null |
         sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')" || return 1
     [ -n "$folder" ] || return 1
