@@ -16,7 +16,9 @@ from handrail_agents.errors import (
     UnknownTool,
 )
 from handrail_agents.job import Job
+from handrail_agents.models.anthropic import Anthropic
 from handrail_agents.models.base import ModelError
+from handrail_agents.models.openai import OpenAI
 from handrail_agents.models.scripted import Scripted
 from handrail_agents.outcomes import Approval, Call, Done, Failed, InDoubt, Outcome, Refused, Waiting
 from handrail_agents.registry import Agents
@@ -27,6 +29,7 @@ __all__ = [
     "DECISION_LOGGING_CONTRACT",
     "Agent",
     "Agents",
+    "Anthropic",
     "Approval",
     "BrokerError",
     "Call",
@@ -41,6 +44,7 @@ __all__ = [
     "ModelError",
     "NoDecisionRecord",
     "NotReplayable",
+    "OpenAI",
     "Outcome",
     "Refused",
     "Run",

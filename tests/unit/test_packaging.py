@@ -115,6 +115,13 @@ def test_importing_the_plugin_is_cheap(module: str) -> None:
     assert not loaded & HEAVY
 
 
+def test_importing_agents_leaves_the_model_sdks_alone() -> None:
+    """A worker with a scripted model, or of the other provider, does not pay for an SDK that it does not use."""
+    code = "import sys, handrail_agents.models; print(sorted({'anthropic', 'openai', 'rich', 'typer'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]"
+
+
 def test_production_install_stays_light() -> None:
     """What only a tester or responder needs is in an extra, not in the dependencies of every worker."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
