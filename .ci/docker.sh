@@ -9,7 +9,7 @@ install_packages() {
     local missing=()
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     command -v ip >/dev/null || missing+=(iproute2)
-    command -v redis-server >/dev/null || missing+=(redis-server)
+    [ -x /usr/bin/redis-server ] || missing+=(redis-server)
     command -v docker >/dev/null && { docker info >/dev/null 2>&1 || command -v dockerd >/dev/null; } ||
         missing+=(docker.io)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
@@ -74,7 +74,7 @@ stop_docker() {
     local containers
     containers="$(docker ps -aq 2>/dev/null)" || containers=""
     # shellcheck disable=SC2086 # one word each
-    [ -z "$containers" ] || docker rm -f -v $containers >/dev/null
+    [ -z "$containers" ] || docker rm -f -v $containers >/dev/null 2>&1 || true
     kill "$DOCKERD_PID" 2>/dev/null || true
     wait "$DOCKERD_PID" 2>/dev/null || true
     DOCKERD_PID=""

@@ -19,7 +19,7 @@ have_or_pull() { # IMAGE
 
 # A stand-in has an official name: it must not stay behind in a daemon that is not ours.
 remove_images() {
-    [ ${#IMPORTED[@]} -eq 0 ] || docker image rm --force "${IMPORTED[@]}" >/dev/null
+    [ -n "$DOCKERD_PID" ] || [ ${#IMPORTED[@]} -eq 0 ] || docker image rm --force "${IMPORTED[@]}" >/dev/null
 }
 
 import_image() { # FOLDER IMAGE [docker import options]
@@ -48,7 +48,7 @@ provide_redis() {
         return
     fi
     local version root="$SCRATCH/redis-root"
-    version="$(redis-server --version | sed -n 's/.* v=\([0-9.]*\) .*/\1/p')"
+    version="$(/usr/bin/redis-server --version | sed -n 's/.* v=\([0-9.]*\) .*/\1/p')"
     HANDRAIL_REDIS_IMAGE="redis:$version"
     if have "$HANDRAIL_REDIS_IMAGE"; then
         echo "$HANDRAIL_REDIS_IMAGE: already here ($REDIS_IMAGE_DEFAULT cannot be pulled)"

@@ -24,10 +24,10 @@ MESSAGES = {"planner": 3, "scout": 2, "scribe": 3}
 
 def our_containers() -> list[str]:
     """Names of the containers, running or not, that testcontainers started for this session."""
-    import docker
+    from testcontainers.core.docker_client import DockerClient
     from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
 
-    client = docker.from_env()
+    client = DockerClient().client
     try:
         found = client.containers.list(all=True, filters={"label": f"{LABEL_SESSION_ID}={SESSION_ID}"})
         return [container.name for container in found]
