@@ -57,6 +57,10 @@ class Run:
         self._ops = ops
         self._holder = holder
         self._entries = dict(entries)
+        self._recorded = {
+            int(key.split(":")[1]): entry for key, entry in self._entries.items() if key.startswith("e:")
+        }
+        """One entry of each step that an earlier segment has made."""
         self._steps: list[str] = []
         self._left: BaseException | None = None
 
@@ -169,9 +173,12 @@ class Run:
             raise
 
     def next_step(self, name: str) -> int:
-        """Number the next journalled call; `name` must be the same on every replay."""
+        """Number the next journalled call; raises `NotReplayable` when `name` is another than before a wake."""
+        step = len(self._steps)
         self._steps.append(json.dumps(name[:200]))
-        return len(self._steps) - 1
+        if step in self._recorded:
+            self.own(step, self._recorded[step])
+        return step
 
     def entry(self, step: int, key: str) -> str | None:
         """Return an entry of an earlier segment, `None` when there is none; raises `NotReplayable`."""
