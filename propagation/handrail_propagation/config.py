@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
-from handrail_propagation.conventions import BAGGAGE_RUN_ID
+from handrail_propagation.conventions import BAGGAGE_RUN_ID, CAPTURE_CONTENT_VARIABLE
 from handrail_propagation.errors import ConfigurationError
 
 Protocol = Literal["http/protobuf", "grpc"]
 Trust = Literal["continue", "restart", "drop"]
+Capture = Literal["NO_CONTENT", "EVENT_ONLY"]
 
 
 def _setting(*variables: str, default: Any, doc: str) -> Any:
@@ -87,6 +88,12 @@ class Config:
         default=True,
         doc="Whether an event is also added to its span, for stores that keep no logs (Jaeger).",
     )
+    capture_content: Capture = _setting(  # noqa: RUF009
+        CAPTURE_CONTENT_VARIABLE,
+        default="NO_CONTENT",
+        doc="Whether prompts, answers, tool arguments and results leave this process: `NO_CONTENT`, or "
+        "`EVENT_ONLY`, redacted, as log-based events; never on spans.",
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Config:
@@ -144,6 +151,18 @@ class _OneOf:
         return text.lower()
 
 
+def _capture(variable: str, text: str) -> str:
+    mode = text.upper()
+    if mode in ("SPAN_ONLY", "SPAN_AND_EVENT"):
+        raise ConfigurationError(
+            f"{variable}={text!r} would put prompts and results on spans, which go wherever traces go; "
+            "use EVENT_ONLY (redacted log-based events) or NO_CONTENT."
+        )
+    if mode not in get_args(Capture):
+        raise ConfigurationError(f"{variable}={text!r} is not one of {', '.join(get_args(Capture))}.")
+    return mode
+
+
 _PARSERS: Final[dict[str, Any]] = {
     "disabled": _boolean,
     "traces_exporter": _exporters,
@@ -157,4 +176,5 @@ _PARSERS: Final[dict[str, Any]] = {
     "trust": _OneOf(Trust),
     "baggage_keys": _names,
     "span_events": _boolean,
+    "capture_content": _capture,
 }

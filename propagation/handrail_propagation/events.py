@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, set_span_in_context
 
@@ -20,13 +21,18 @@ EventAttributes = Mapping[str, Any]
 
 
 def emit_event(
-    name: str, attributes: EventAttributes, *, context: Context | None = None, span: Span | None = None
+    name: str,
+    attributes: EventAttributes,
+    *,
+    context: Context | None = None,
+    span: Span | None = None,
+    severity: SeverityNumber | None = None,
 ) -> None:
     """Emit one log-based event; it never raises.
 
     The event belongs to `span` if given, else to the span of `context` (default: the current one). With
     `span`, the event is added to the span, too (switch off with `HANDRAIL_SPAN_EVENTS=false`). Attributes
-    whose value is `None` are left out.
+    whose value is `None` are left out. `severity` lets a Collector filter: content events are DEBUG.
     """
     from handrail_propagation import telemetry
 
@@ -38,7 +44,13 @@ def emit_event(
             if telemetry.config().span_events:
                 span.add_event(name, present, timestamp=now)
         telemetry.event_logger().emit(
-            timestamp=now, observed_timestamp=now, context=context, event_name=name, attributes=present
+            timestamp=now,
+            observed_timestamp=now,
+            context=context,
+            severity_number=severity,
+            severity_text=severity.name if severity else None,
+            event_name=name,
+            attributes=present,
         )
     except Exception:  # noqa: BLE001 - telemetry must not fail the work that it describes
         _log.warning("event %s could not be recorded", name, exc_info=True)

@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 from math import log2
-from typing import Final
+from typing import Any, Final
 
 MASK: Final = "[redacted]"
 _SLACK: Final = 4096  # characters looked at beyond the limit, since masking shortens a text
@@ -49,6 +49,9 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         rf"\1{MASK}",
     ),
 )
+_SENSITIVE_KEY: Final = re.compile(rf"(?i){_SENSITIVE_NAME}")
+_KEY_MAX_CHARS: Final = 128
+_DEPTH_MAX: Final = 32
 _WORD: Final = re.compile(r"[A-Za-z0-9+=_-]{20,}")
 _PLAIN_ID: Final = re.compile(
     r"[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9A-F]{32}|[0-9A-F]{64}"
@@ -87,6 +90,53 @@ def redact(text: str, limit: int) -> str:
     seen = " ".join(seen.split())
     cut = len(seen) > limit or len(text) > limit + _SLACK
     return seen[: limit - 1] + "…" if cut else seen
+
+
+def redact_value(value: Any, limit: int) -> Any:
+    """Return a JSON value of the same shape with every string in it redacted.
+
+    What stands under a name such as `password` or `api_key` becomes `[redacted]`, whatever it is. `limit` bounds
+    the characters of all strings and the number of all items together; what is beyond it, deeper than 32 levels
+    or no JSON becomes `…`.
+    """
+    return _Values(limit).redacted(value, _DEPTH_MAX)
+
+
+class _Values:
+    """How much room is left while one value is redacted."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def redacted(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left <= 0 or depth <= 0:
+            return "…"
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str):
+            text = redact(value, self._left)
+            self._left -= len(text)
+            return text
+        if isinstance(value, dict):
+            found: dict[str, Any] = {}
+            for key, item in value.items():
+                if self._left <= 0:
+                    break
+                name = redact(str(key), _KEY_MAX_CHARS)
+                self._left -= len(name)
+                sensitive = item is not None and _SENSITIVE_KEY.fullmatch(str(key)[: 2 * _KEY_MAX_CHARS])
+                found[name] = MASK if sensitive else self.redacted(item, depth - 1)
+            return found
+        if isinstance(value, (list, tuple)):
+            items: list[Any] = []
+            for item in value:
+                if self._left <= 0:
+                    items.append("…")
+                    break
+                items.append(self.redacted(item, depth - 1))
+            return items
+        return "…"
 
 
 def _looks_random(word: str) -> bool:

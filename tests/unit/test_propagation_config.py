@@ -7,6 +7,7 @@ from dataclasses import fields
 import pytest
 
 from handrail_propagation.config import Config
+from handrail_propagation.conventions import CAPTURE_CONTENT_VARIABLE
 from handrail_propagation.errors import ConfigurationError
 
 
@@ -48,6 +49,8 @@ def test_every_setting_can_be_set_and_is_explained() -> None:
         ({"HANDRAIL_BAGGAGE_KEYS": "agent.run.id, tenant"}, "baggage_keys", ("agent.run.id", "tenant")),
         ({"HANDRAIL_SPAN_EVENTS": "false"}, "span_events", False),
         ({"HANDRAIL_SPAN_EVENTS": ""}, "span_events", True),
+        ({CAPTURE_CONTENT_VARIABLE: "no_content"}, "capture_content", "NO_CONTENT"),
+        ({CAPTURE_CONTENT_VARIABLE: "event_only"}, "capture_content", "EVENT_ONLY"),
     ],
 )
 def test_variables(environ: dict[str, str], field: str, value: object) -> None:
@@ -62,6 +65,9 @@ def test_variables(environ: dict[str, str], field: str, value: object) -> None:
         {"HANDRAIL_FLUSH_TIMEOUT": "soon"},
         {"HANDRAIL_FLUSH_TIMEOUT": "nan"},
         {"HANDRAIL_TRUST": "blindly"},
+        {CAPTURE_CONTENT_VARIABLE: "true"},
+        {CAPTURE_CONTENT_VARIABLE: "SPAN_ONLY"},
+        {CAPTURE_CONTENT_VARIABLE: "span_and_event"},
     ],
 )
 def test_unusable_values_name_the_variable(environ: dict[str, str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrail_propagation.redaction import MASK, _own_secrets, redact
+from handrail_propagation.redaction import MASK, _own_secrets, redact, redact_value
 
 SECRETS = [
     ("password=hunter2", "hunter2"),
@@ -98,3 +99,62 @@ def test_ten_megabytes_cost_no_more_than_a_page() -> None:
     redact("-----BEGIN " * 1_000_000, 512)
     redact("pass" * 2_500_000, 512)
     assert time.process_time() - started < 1.0
+
+
+def test_a_value_keeps_its_shape() -> None:
+    """Numbers, truth values and nesting stay; secrets go, by how they look and by the name they stand under."""
+    token = "ghp_" + "a1B2" * 6
+    value = {
+        "n": 1,
+        "ok": True,
+        "none": None,
+        "list": ["plain", f"use {token}"],
+        "API_KEY": 7,
+        "max_tokens": 9,
+    }
+    assert redact_value(value, 1_000) == {
+        "n": 1,
+        "ok": True,
+        "none": None,
+        "list": ["plain", f"use {MASK}"],
+        "API_KEY": MASK,
+        "max_tokens": 9,
+    }
+    assert redact_value({token: 1}, 1_000) == {MASK: 1}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=200),
+        lambda inner: (
+            st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=40), inner, max_size=20)
+        ),
+        max_leaves=60,
+    ),
+    st.integers(0, 300),
+)
+def test_a_value_is_bounded(value: object, limit: int) -> None:
+    """Whatever comes in, the strings that come out are no longer than the limit allows, and can be encoded."""
+    out = redact_value(value, limit)
+    text = json.dumps(out, ensure_ascii=False)
+    text.encode("utf-8")
+
+    def size(one: object) -> int:
+        if isinstance(one, dict):
+            return sum(len(key) + size(item) for key, item in one.items())
+        if isinstance(one, list):
+            return sum(size(item) for item in one)
+        return len(one) if isinstance(one, str) else 0
+
+    # A key, a mask and the mark of a cut may stand where the room ended.
+    assert size(out) <= limit + 200
+
+
+def test_depth_is_bounded() -> None:
+    """A value nested to death is cut, not followed."""
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    text = json.dumps(redact_value(value, 10_000))
+    assert text.count("[") == 32
+    assert redact_value(object(), 10) == "…"
