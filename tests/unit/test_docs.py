@@ -1,0 +1,71 @@
+"""The documentation says what the code does: pages, names, variables and links are compared with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from handrail_harness.findings.base import FindingName
+from handrail_propagation.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
+
+
+def test_every_finding_has_a_page() -> None:
+    """A name on the screen leads to a page, and no page is about a name that does not exist."""
+    names = set(get_args(FindingName))
+    assert names
+    assert {path.stem for path in (DOCS / "findings").glob("*.md")} == names | {"README"}
+    index = (DOCS / "findings" / "README.md").read_text(encoding="utf-8")
+    for name in names:
+        assert f"({name}.md)" in index
+        text = (DOCS / "findings" / f"{name}.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# {name}\n")
+        for heading in ("## Why it matters", "## Example", "## What to do"):
+            assert heading in text
+
+
+def test_every_variable_is_in_the_table() -> None:
+    """Whatever variable of ours the code reads, docs/configuration.md has it, and none that it does not read."""
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("propagation", "agents", "harness")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    sources += (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    read = set(re.findall(r"HANDRAIL_[A-Z][A-Z_]*[A-Z]", sources))
+    table = set(re.findall(r"`(HANDRAIL_[A-Z_]+)`", (DOCS / "configuration.md").read_text(encoding="utf-8")))
+    assert read
+    assert read - table == set()
+    assert table - read <= {"HANDRAIL_REQUIRE_CONTAINERS"}, "read by the tests only"
+
+
+def test_settings_of_propagation_are_in_the_table() -> None:
+    """Each field of the settings table is documented with its variables."""
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    for entry in fields(Config):
+        for variable in entry.metadata["variables"]:
+            assert f"`{variable}`" in text, f"{variable} ({entry.name})"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """A relative link names a file or folder of the checkout."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), target
+
+
+def test_decision_records_are_in_the_index() -> None:
+    """docs/adr/README.md lists every record."""
+    index = (DOCS / "adr" / "README.md").read_text(encoding="utf-8")
+    records = sorted(path.name for path in (DOCS / "adr").glob("0*.md"))
+    assert records
+    assert [name for name in records if f"({name})" not in index] == []
