@@ -18,6 +18,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from handrail_agents import contract
 from handrail_agents.decisions import Decision, Ready, Request, decide
+from handrail_agents.models import content
 from handrail_agents.outcomes import Approval, InDoubt, Refused, Waiting
 from handrail_agents.parking import Stop
 from handrail_propagation import conventions as names
@@ -91,9 +92,16 @@ def perform(run: Run, request: Request, cause: SpanContext | None) -> Result:
         told = _record(decision)
         if told:
             emit_event(names.EVENT_DECISION, {names.GEN_AI_TOOL_NAME: decision.tool_name, **told}, span=span)
+        which = {names.GEN_AI_TOOL_NAME: decision.tool_name, names.TOOL_DISPOSITION: decision.disposition}
+        if decision.ready is not None:
+            content.record_arguments(
+                which, decision.ready.arguments.plain, credential=decision.ready.tool.credential
+            )
         try:
             if decision.ready is not None and decision.disposition == "executed":
-                return _execute(run, step, decision.ready, span)
+                result = _execute(run, step, decision.ready, span)
+                content.record_result(which, result.value)
+                return result
             return _turn_away(run, step, decision, span)
         except Exception as error:
             _fail(span, type(error).__name__)

@@ -73,6 +73,7 @@ class Tool(Generic[P, R]):
             name=self.name,
             description=self.description,
             parameters=schema if self.risk == "read" else contract.with_record(schema),
+            credential=self.credential,
         )
 
     def resources(self, plain: dict[str, Any]) -> list[str]:

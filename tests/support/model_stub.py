@@ -8,7 +8,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal
 
-Mode = Literal["answer", "tool", "not-json", "html", "wrong-shape", "empty", "broken-arguments", "silent"]
+Mode = Literal[
+    "answer",
+    "tool",
+    "not-json",
+    "html",
+    "wrong-shape",
+    "wrong-types",
+    "empty",
+    "broken-arguments",
+    "surrogates",
+    "silent",
+]
+SECRET = "prompt text and sk-secret-key inside"
+"""Stands in every answer that is no answer: no message may repeat it."""
+ARGUMENTS = {"host": "db-7"}
 
 
 class ModelStub:
@@ -33,7 +47,7 @@ class ModelStub:
                     not stub.fail_first or len(stub.requests) <= stub.fail_first
                 )
                 if failing:
-                    self._send(stub.status, b'{"error": {"message": "prompt text and sk-secret-key inside"}}')
+                    self._send(stub.status, json.dumps({"error": {"message": SECRET}}).encode())
                 elif stub.mode == "silent":
                     stub.released.wait(30)
                 else:
@@ -57,11 +71,11 @@ class ModelStub:
     def body(self, path: str) -> bytes:
         """Return the answer of the current mode in the form of the API behind `path`."""
         if self.mode == "not-json":
-            return b"this is not JSON {"
+            return f"{SECRET} {{".encode()
         if self.mode == "html":
-            return b"<html>A proxy's sign-in page</html>"
+            return f"<html>{SECRET}</html>".encode()
         if self.mode == "wrong-shape":
-            return b'{"weather": "fine"}'
+            return json.dumps({"weather": SECRET}).encode()
         answer = _anthropic(self.mode) if path.endswith("/messages") else _openai(self.mode)
         return json.dumps(answer).encode()
 
@@ -78,14 +92,17 @@ class ModelStub:
         self._server.server_close()
 
 
-ARGUMENTS = {"host": "db-7"}
-
-
 def _anthropic(mode: Mode) -> dict[str, Any]:
-    content: list[dict[str, Any]] = [{"type": "text", "text": "Let me look."}]
-    if mode in ("tool", "broken-arguments"):
-        content.append({"type": "tool_use", "id": "toolu_1", "name": "sizes", "input": ARGUMENTS})
-    return {
+    text = "Let me look.\ud800" if mode == "surrogates" else "Let me look."
+    content: list[dict[str, Any]] = [{"type": "text", "text": text}]
+    if mode in ("tool", "broken-arguments", "surrogates"):
+        call: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "sizes", "input": ARGUMENTS}
+        if mode == "broken-arguments":
+            call["input"] = '{"host": '
+        elif mode == "surrogates":
+            call |= {"id": "toolu_\ud800", "input": {"host": "\ud800"}}
+        content.append(call)
+    answer: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
@@ -95,16 +112,24 @@ def _anthropic(mode: Mode) -> dict[str, Any]:
         "stop_sequence": None,
         "usage": {"input_tokens": 12, "output_tokens": 5, "cache_read_input_tokens": 3},
     }
+    if mode == "wrong-types":
+        answer |= {"id": 7, "model": ["x"], "stop_reason": {}, "usage": {"input_tokens": "many"}}
+    elif mode == "surrogates":
+        answer |= {"id": "msg_\ud800", "model": "claude-\ud800"}
+    return answer
 
 
 def _openai(mode: Mode) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": "Let me look."}
-    if mode in ("tool", "broken-arguments"):
-        text = '{"host": ' if mode == "broken-arguments" else json.dumps(ARGUMENTS)
-        function = {"name": "sizes", "arguments": text}
-        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
+    text = "Let me look.\ud800" if mode == "surrogates" else "Let me look."
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if mode in ("tool", "broken-arguments", "surrogates"):
+        arguments = '{"host": ' if mode == "broken-arguments" else json.dumps(ARGUMENTS)
+        call = {"id": "call_1", "type": "function", "function": {"name": "sizes", "arguments": arguments}}
+        if mode == "surrogates":
+            call |= {"id": "call_\ud800", "function": {"name": "sizes", "arguments": '{"host": "\ud800"}'}}
+        message["tool_calls"] = [call]
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if mode == "tool" else "stop"}
-    return {
+    answer: dict[str, Any] = {
         "id": "chatcmpl_1",
         "object": "chat.completion",
         "created": 1,
@@ -112,3 +137,9 @@ def _openai(mode: Mode) -> dict[str, Any]:
         "choices": [] if mode == "empty" else [choice],
         "usage": {"prompt_tokens": 15, "completion_tokens": 5, "total_tokens": 20},
     }
+    if mode == "wrong-types":
+        answer |= {"id": 7, "model": ["x"], "usage": {"prompt_tokens": "many", "completion_tokens": True}}
+        choice["finish_reason"] = {}
+    elif mode == "surrogates":
+        answer |= {"id": "chatcmpl_\ud800", "model": "gpt-\ud800"}
+    return answer

@@ -6,16 +6,21 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from handrail_agents import strict_json
 from handrail_agents.models.base import Message, Reply, ToolCall, ToolSpec
 from handrail_agents.models.sdk import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
     PerProcess,
+    count_or_none,
+    encodable,
     failures,
     garbage,
     load,
     only_our_span,
+    text_or_none,
 )
+from handrail_agents.strict_json import StrictJSONError
 
 KEY_VARIABLE = "ANTHROPIC_API_KEY"
 
@@ -57,7 +62,7 @@ class Anthropic:
             "max_tokens": self._max_tokens,
             "messages": _turns(messages),
         }
-        system = "\n\n".join(message.content for message in messages if message.role == "system")
+        system = encodable("\n\n".join(message.content for message in messages if message.role == "system"))
         if system:
             request["system"] = system
         if tools:
@@ -89,29 +94,30 @@ class Anthropic:
         for block in answer.content:
             kind = getattr(block, "type", None)
             if kind == "text" and isinstance(block.text, str):
-                texts.append(block.text)
+                texts.append(encodable(block.text))
             elif kind == "tool_use":
                 name, identifier = getattr(block, "name", None), getattr(block, "id", None)
                 if not isinstance(name, str) or not isinstance(identifier, str):
                     raise garbage(self.provider, self.model, "a tool call without a name or id")
-                calls.append(ToolCall(identifier, name, json.dumps(getattr(block, "input", None))))
-        stop = getattr(answer, "stop_reason", None)
+                arguments = json.dumps(getattr(block, "input", None))
+                calls.append(ToolCall(encodable(identifier), encodable(name), arguments))
+        stop = text_or_none(getattr(answer, "stop_reason", None))
         usage = getattr(answer, "usage", None)
         return Reply(
             message=Message("assistant", "".join(texts), tuple(calls)),
-            finish_reasons=(stop,) if isinstance(stop, str) else (),
+            finish_reasons=() if stop is None else (stop,),
             input_tokens=_count(
                 usage, "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
             ),
             output_tokens=_count(usage, "output_tokens"),
-            response_id=getattr(answer, "id", None),
-            response_model=getattr(answer, "model", None),
+            response_id=text_or_none(getattr(answer, "id", None)),
+            response_model=text_or_none(getattr(answer, "model", None)),
         )
 
 
 def _count(usage: Any, *fields: str) -> int | None:
     """Sum the fields that are numbers: cached tokens are reported beside `input_tokens`, not within."""
-    numbers = [value for field in fields if isinstance(value := getattr(usage, field, None), int)]
+    numbers = [n for field in fields if (n := count_or_none(getattr(usage, field, None))) is not None]
     return sum(numbers) if numbers else None
 
 
@@ -131,8 +137,15 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 def _blocks(message: Message) -> list[dict[str, Any]]:
     if message.role == "tool":
-        return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.content}]
-    blocks: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+        return [
+            {
+                "type": "tool_result",
+                "tool_use_id": message.tool_call_id,
+                "content": encodable(message.content),
+            }
+        ]
+    text = encodable(message.content)
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
     return blocks + [
         {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call.arguments)}
         for call in message.tool_calls
@@ -140,8 +153,9 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 
 
 def _input(arguments: str) -> dict[str, Any]:
+    """Return a call's arguments as the API wants them back; what was no JSON object was refused anyway."""
     try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
+        value = strict_json.loads(arguments)
+    except StrictJSONError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
-from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
 
+from handrail_agents.models import content
 from handrail_propagation import conventions as names
 from handrail_propagation.errors import HandrailError
+
+_ID_MAX_CHARS: Final = 256
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -69,11 +73,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the model sees it; `parameters` is a JSON schema of an object."""
+    """A tool as the model sees it; `parameters` is a JSON schema of an object.
+
+    `credential` names the parameter that holds a secret; models are not told, captured content leaves it out.
+    """
 
     name: str
     description: str
     parameters: dict[str, Any]
+    credential: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +117,13 @@ def chat(
     """Ask a model inside its `chat {model}` span; return the reply and the span's context.
 
     The span is a CLIENT, INTERNAL for a model that runs in this process (`model.remote` is false). It
-    carries usage, finish reasons, response id and model; of a failure its type only, never its text. Raises
-    `ModelError`, also for a model that returns something else than a `Reply` or raises anything else.
+    carries usage, finish reasons, response id and model; of a failure its type only, never its text. What was
+    asked and answered becomes a log-based event in its context, where content capture is on. Raises
+    `ModelError`, also for a model that returns something else than a `Reply` or raises anything else;
+    `ConfigurationError` when the model's SDK is missing.
     """
     remote = getattr(model, "remote", True)
-    attributes: dict[str, str] = {
+    attributes: dict[str, AttributeValue] = {
         names.GEN_AI_OPERATION_NAME: names.OPERATION_CHAT,
         names.GEN_AI_PROVIDER_NAME: model.provider,
         names.GEN_AI_REQUEST_MODEL: model.model,
@@ -129,14 +139,18 @@ def chat(
             reply = model.generate(messages, tools)
             if not isinstance(reply, Reply):
                 raise ModelError(f"model {model.model!r} returned {type(reply).__name__} instead of a Reply")
+            answered = _answered(reply)
         except Exception as error:
-            failure = error if isinstance(error, ModelError) else _unexpected(model, error)
-            span.set_attribute(names.ERROR_TYPE, failure.error_type)
-            span.set_status(StatusCode.ERROR, failure.error_type)
+            failure = error if isinstance(error, HandrailError) else _unexpected(model, error)
+            kind = getattr(failure, "error_type", type(failure).__name__)
+            span.set_attribute(names.ERROR_TYPE, kind)
+            span.set_status(StatusCode.ERROR, kind)
+            content.record_chat(messages, tools, None, {**attributes, names.ERROR_TYPE: kind})
             if failure is error:
                 raise
             raise failure from error
-        _record(span, reply)
+        span.set_attributes(answered)
+        content.record_chat(messages, tools, reply, {**attributes, **answered})
         return reply, span.get_span_context()
 
 
@@ -147,14 +161,23 @@ def _unexpected(model: Model, error: Exception) -> ModelError:
     )
 
 
-def _record(span: Span, reply: Reply) -> None:
+def _answered(reply: Reply) -> dict[str, AttributeValue]:
+    """Return what the span says of an answer. The strings are a service's: bounded, and free of what no exporter
+    could encode.
+    """
+    found: dict[str, AttributeValue] = {}
     if reply.finish_reasons:
-        span.set_attribute(names.GEN_AI_RESPONSE_FINISH_REASONS, list(reply.finish_reasons))
-    for key, value in (
-        (names.GEN_AI_RESPONSE_ID, reply.response_id),
-        (names.GEN_AI_RESPONSE_MODEL, reply.response_model),
-        (names.GEN_AI_USAGE_INPUT_TOKENS, reply.input_tokens),
-        (names.GEN_AI_USAGE_OUTPUT_TOKENS, reply.output_tokens),
-    ):
-        if value is not None:
-            span.set_attribute(key, value)
+        found[names.GEN_AI_RESPONSE_FINISH_REASONS] = [_clean(reason) for reason in reply.finish_reasons[:16]]
+    if reply.response_id is not None:
+        found[names.GEN_AI_RESPONSE_ID] = _clean(reply.response_id)
+    if reply.response_model is not None:
+        found[names.GEN_AI_RESPONSE_MODEL] = _clean(reply.response_model)
+    if reply.input_tokens is not None:
+        found[names.GEN_AI_USAGE_INPUT_TOKENS] = reply.input_tokens
+    if reply.output_tokens is not None:
+        found[names.GEN_AI_USAGE_OUTPUT_TOKENS] = reply.output_tokens
+    return found
+
+
+def _clean(text: str) -> str:
+    return text[:_ID_MAX_CHARS].encode("utf-8", "replace").decode("utf-8")

@@ -10,10 +10,13 @@ from handrail_agents.models.sdk import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
     PerProcess,
+    count_or_none,
+    encodable,
     failures,
     garbage,
     load,
     only_our_span,
+    text_or_none,
 )
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -90,34 +93,42 @@ class OpenAI:
         if message is None:
             raise garbage(self.provider, self.model, "a choice without a message")
         calls: list[ToolCall] = []
-        for call in getattr(message, "tool_calls", None) or ():
+        asked = getattr(message, "tool_calls", None) or []
+        if not isinstance(asked, list):
+            raise garbage(self.provider, self.model, "tool calls that are no list")
+        for call in asked:
             function = getattr(call, "function", None)
             name, identifier = getattr(function, "name", None), getattr(call, "id", None)
             arguments = getattr(function, "arguments", None)
             if not isinstance(name, str) or not isinstance(identifier, str) or not isinstance(arguments, str):
                 raise garbage(self.provider, self.model, "a tool call without a name, id or arguments")
-            calls.append(ToolCall(identifier, name, arguments))
-        content = getattr(message, "content", None)
+            calls.append(ToolCall(encodable(identifier), encodable(name), arguments))
+        content = text_or_none(getattr(message, "content", None)) or ""
         usage = getattr(answer, "usage", None)
-        reasons = [getattr(choice, "finish_reason", None) for choice in choices]
+        reasons = [text_or_none(getattr(choice, "finish_reason", None)) for choice in choices]
         return Reply(
-            message=Message("assistant", content if isinstance(content, str) else "", tuple(calls)),
-            finish_reasons=tuple(reason for reason in reasons if isinstance(reason, str)),
-            input_tokens=getattr(usage, "prompt_tokens", None),
-            output_tokens=getattr(usage, "completion_tokens", None),
-            response_id=getattr(answer, "id", None),
-            response_model=getattr(answer, "model", None),
+            message=Message("assistant", encodable(content), tuple(calls)),
+            finish_reasons=tuple(reason for reason in reasons if reason is not None),
+            input_tokens=count_or_none(getattr(usage, "prompt_tokens", None)),
+            output_tokens=count_or_none(getattr(usage, "completion_tokens", None)),
+            response_id=text_or_none(getattr(answer, "id", None)),
+            response_model=text_or_none(getattr(answer, "model", None)),
         )
 
 
 def _turn(message: Message) -> dict[str, Any]:
+    content = encodable(message.content)
     if message.role == "tool":
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
+    turn: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
-        turn["content"] = message.content or None
+        turn["content"] = content or None
         turn["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": encodable(call.arguments)},
+            }
             for call in message.tool_calls
         ]
     return turn

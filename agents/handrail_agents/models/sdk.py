@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -20,8 +21,10 @@ from handrail_propagation.errors import ConfigurationError
 DEFAULT_TIMEOUT: Final = 120.0
 DEFAULT_RETRIES: Final = 2
 
-# What instrumentations of model SDKs agree on as "somebody else records this call"; HTTP spans stay.
+# Two ways to say "somebody else records this call"; spans of the HTTP request stay. OpenLLMetry's
+# instrumentations look for the first; OpenTelemetry's own look for the second, whose value is of a class of theirs.
 _SUPPRESS_MODEL_SPANS = "suppress_language_model_instrumentation"
+_GENAI_UTILITIES = "opentelemetry.util.genai.invocation"
 
 
 class PerProcess:
@@ -55,7 +58,14 @@ def load(package: str) -> ModuleType:
 @contextmanager
 def only_our_span() -> Iterator[None]:
     """Tell instrumentations of the SDK that the call inside has its `chat` span already."""
-    token = context.attach(context.set_value(_SUPPRESS_MODEL_SPANS, True))
+    quiet = context.set_value(_SUPPRESS_MODEL_SPANS, True)
+    # Loaded by whichever of those instrumentations is on; where none is, there is nothing to tell.
+    utilities = sys.modules.get(_GENAI_UTILITIES)
+    key = getattr(utilities, "CLIENT_INFERENCE_CONTEXT_KEY", None)
+    data = getattr(utilities, "InferenceData", None)
+    if key is not None and data is not None:
+        quiet = context.set_value(key, data(), quiet)
+    token = context.attach(quiet)
     try:
         yield
     finally:
@@ -94,6 +104,21 @@ def failures(sdk: ModuleType, provider: str, model: str, key_variable: str) -> I
         ) from None
     except ValueError as error:  # not JSON, although the headers said so
         raise garbage(provider, model, f"something that is not JSON ({type(error).__name__})") from None
+
+
+def encodable(text: str) -> str:
+    """Return `text` with a `?` for each lone surrogate: a service may send them, and none takes them back."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return `value` if it is a string: a service may send anything in any place."""
+    return value if isinstance(value, str) else None
+
+
+def count_or_none(value: Any) -> int | None:
+    """Return `value` if it is a number of tokens."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def garbage(provider: str, model: str, what: str) -> ModelError:
