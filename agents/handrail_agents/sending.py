@@ -5,7 +5,7 @@ The span ends when the broker has accepted the message; it is never held open fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
@@ -71,13 +71,25 @@ def send_start(
         return span.get_span_context()
 
 
-def send_wake(app: Celery, run_id: str, wake: Wake, *, queue: str) -> None:
-    """Send the message that lets a parked invocation go on; raises `BrokerError`."""
+def send_wake(
+    app: Celery, run_id: str, wake: Wake, *, queue: str, lineage: Mapping[str, str] | None = None
+) -> None:
+    """Send the message that lets a parked invocation go on; raises `BrokerError`.
+
+    `lineage` is Celery's `root_id` and `parent_id`, for a message that is not sent from within a task.
+    """
     with run_context(run_id):
-        _publish(app, wake.agent, queue, {}, Header("wake", run_id, wake.invocation))
+        _publish(app, wake.agent, queue, {}, Header("wake", run_id, wake.invocation), lineage)
 
 
-def _publish(app: Celery, name: str, queue: str, arguments: dict[str, Any], header: Header) -> None:
+def _publish(
+    app: Celery,
+    name: str,
+    queue: str,
+    arguments: dict[str, Any],
+    header: Header,
+    lineage: Mapping[str, str] | None = None,
+) -> None:
     import kombu.exceptions
 
     try:
@@ -91,6 +103,8 @@ def _publish(app: Celery, name: str, queue: str, arguments: dict[str, Any], head
             ignore_result=True,
             retry=True,
             retry_policy=_RETRY_POLICY,
+            root_id=(lineage or {}).get("root_id"),
+            parent_id=(lineage or {}).get("parent_id"),
         )
     except (kombu.exceptions.OperationalError, OSError) as error:
         url = app.conf.broker_write_url or app.conf.broker_url or ""

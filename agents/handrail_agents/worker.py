@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import context as otel_context
+
 from handrail_agents.errors import HandrailError
 from handrail_agents.handoff import BadHeader, Header
 from handrail_agents.outcomes import Failed
 from handrail_agents.sending import send_wake
+from handrail_propagation import carrier
 from handrail_propagation import conventions as names
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ def equip(ops: Agents) -> None:
 
 def unknown_agent(ops: Agents, name: str, message: Any) -> None:
     """End the invocation of a message whose agent no code here declares, so that nobody waits for ever."""
-    value = (message.headers or {}).get(names.HEADER_HANDRAIL)
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    value = headers.get(names.HEADER_HANDRAIL)
     if value is None:
         return
     known = ", ".join(ops.agents) or "none"
@@ -60,8 +64,18 @@ def unknown_agent(ops: Agents, name: str, message: Any) -> None:
     try:
         header = Header.parse(value)
         wake = ops.journal.settle(header.run_id, header.invocation, None, failed)
-        if wake is not None:
-            send_wake(ops.app, header.run_id, wake, queue=ops.queue_of(wake.agent))
+        if wake is None:
+            return
+        # Neither a span nor a task is current in the worker's main process: what wakes the parent hangs under
+        # the hand-off, beside the delivery that failed.
+        token = otel_context.attach(carrier.extract(headers).context)
+        try:
+            lineage = {
+                key: headers[key] for key in ("root_id", "parent_id") if isinstance(headers.get(key), str)
+            }
+            send_wake(ops.app, header.run_id, wake, queue=ops.queue_of(wake.agent), lineage=lineage)
+        finally:
+            otel_context.detach(token)
     except BadHeader as error:
         _log.error("%s", error)
     except HandrailError as error:
