@@ -76,7 +76,13 @@ def cli(tmp_path: Path, data_dir: Path, redis_url: str) -> Cli:
 def environment(data_dir: Path, redis_url: str) -> dict[str, str]:
     """The environment of a person's shell: nothing of ours but the store's folder and the test's Redis."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_INHERITED)}
-    return clean | {"HANDRAIL_DATA_DIR": str(data_dir), "HANDRAIL_REDIS_URL": redis_url, "NO_COLOR": "1"}
+    data_dir.mkdir(exist_ok=True)
+    return clean | {
+        "HANDRAIL_DATA_DIR": str(data_dir),
+        "HANDRAIL_REDIS_URL": redis_url,
+        "NO_COLOR": "1",
+        "TMPDIR": str(data_dir),  # logs of failed runs are kept; after a test they go with its folder
+    }
 
 
 @pytest.fixture
