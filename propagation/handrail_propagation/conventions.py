@@ -167,6 +167,13 @@ ERROR_TIME_LIMIT: Final = "time_limit"
 ERROR_INTERNAL: Final = "internal_error"
 ERROR_RETRY: Final = "retry"
 
+# --- The spool: who wrote a segment (its writer record) -----------------------------------------------------
+PROCESS_PID: Final = "process.pid"
+HOST_NAME: Final = "host.name"
+SPOOL_PROCESS_START: Final = "handrail.spool.process_start"
+SPOOL_BOOT_ID: Final = "handrail.spool.boot_id"
+SPOOL_PID_NAMESPACE: Final = "handrail.spool.pid_namespace"
+
 # --- Message headers and baggage ------------------------------------------------------------------------
 HEADER_TRACEPARENT: Final = "traceparent"
 HEADER_TRACESTATE: Final = "tracestate"

@@ -1,0 +1,79 @@
+"""Every call that changes something on disk, in one place: what is in here is what a fault can hit.
+
+Tests replace the object to record the calls, to fail them, or to die between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+class Files:
+    """The operating system's calls; each raises `OSError` as they do."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Create a folder that only its owner can enter; an existing one stays as it is."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def create(self, path: Path) -> int:
+        """Create a file that must not exist, for appending, locked by this process; return its descriptor."""
+        descriptor = os.open(path, _CREATE, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        """Append in one call; return how many bytes went in."""
+        return os.write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until what was written is on disk."""
+        _fdatasync(descriptor)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Wait until the names of files in `folder` are on disk."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file its new name, in one step."""
+        os.rename(old, new)
+
+    def unlink(self, path: Path) -> None:
+        """Delete a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def close(self, descriptor: int) -> None:
+        """Close a descriptor, which gives up its lock; errors of the last write were seen by `write`."""
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+    def size(self, descriptor: int) -> int:
+        """Return a file's size in bytes."""
+        return os.fstat(descriptor).st_size
+
+    def used(self, folder: Path) -> int:
+        """Return the bytes of all files in `folder`."""
+        total = 0
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # forwarded and deleted meanwhile
+                    total += entry.stat(follow_symlinks=False).st_size
+        return total
+
+
+FILES: Final = Files()

@@ -1,0 +1,91 @@
+"""The spool as a process sees it: one writer per process, also after a fork, in every kind of pool."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from pathlib import Path
+
+from handrail_propagation.errors import ConfigurationError
+from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.identity import Identity
+from handrail_propagation.spool.writer import DEFAULT_MAX_SIZE, Writer
+
+
+class Spool:
+    """A spool folder, and this process's writer into it, which comes into being with its first record."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_size: int = DEFAULT_MAX_SIZE,
+        segment_size: int | None = None,
+        files: Files = FILES,
+    ) -> None:
+        """Create the folder (mode 0700) if need be.
+
+        Raises `ConfigurationError` when it cannot be used, or when others may write into it.
+        """
+        self.folder = folder.absolute()
+        self._max_size = max_size
+        self._segment_size = segment_size
+        self._files = files
+        self._lock = threading.Lock()
+        self._writer: Writer | None = None
+        self._pid = 0
+        try:
+            files.make_folder(self.folder)
+            mode = self.folder.stat().st_mode
+        except OSError as error:
+            raise ConfigurationError(f"the spool {folder} cannot be used: {error.strerror}.") from None
+        if mode & 0o022:
+            raise ConfigurationError(
+                f"other users may write into the spool {folder} (mode {mode & 0o777:o}); chmod 700 it."
+            )
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"the spool {folder} cannot be written to by this user.")
+        _spools.add(self)
+
+    def writer(self) -> Writer:
+        """Return this process's writer."""
+        writer = self._writer
+        return writer if writer is not None and self._pid == os.getpid() else self._new_writer()
+
+    def close(self) -> None:
+        """End this process's writer in good order, if it has one."""
+        if self._writer is not None and self._pid == os.getpid():
+            self._writer.close()
+
+    def _new_writer(self) -> Writer:
+        with self._lock:
+            pid = os.getpid()
+            if self._writer is None or self._pid != pid:
+                self._writer = Writer(
+                    self.folder,
+                    Identity.here().encode(),
+                    max_size=self._max_size,
+                    segment_size=self._segment_size,
+                    files=self._files,
+                )
+                self._pid = pid
+            return self._writer
+
+    def _forked(self) -> None:
+        """In a child: another thread of the parent may have held any of these locks."""
+        self._lock = threading.Lock()
+        inherited, self._writer = self._writer, None
+        if inherited is not None:
+            inherited.abandon()
+
+
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for spool in list(_spools):
+        spool._forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
