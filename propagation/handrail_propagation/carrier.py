@@ -6,7 +6,7 @@ not Celery. Headers are a plain mapping of text; nothing in here knows where the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +34,14 @@ _CREATION_CONTEXT = {names.LINK_TYPE: names.LINK_CREATION_CONTEXT}
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a message's headers said: the context to work in, and the creation context that was claimed."""
+    """What a message's headers said: the context to work in, and the creation context that was claimed.
+
+    `traceparents` are the values of that header as they came, whatever they are worth.
+    """
 
     context: Context
     creation: SpanContext | None
+    traceparents: Sequence[str] = ()
 
     def links(self) -> list[Link]:
         """Return the link that a `process` span has to its message's creation context."""
@@ -75,19 +79,18 @@ def extract(headers: Mapping[Any, Any], *, trust: Trust | None = None) -> Receiv
     """
     trust = trust or telemetry.config().trust
     context = Context()
-    if trust == "drop":
-        return Received(context, None)
     values = tracecontext.header_values(headers)
-    claimed = tracecontext.parse(
-        values.get(names.HEADER_TRACEPARENT, ()), values.get(names.HEADER_TRACESTATE, ())
-    )
+    traceparents = values.get(names.HEADER_TRACEPARENT, ())
+    if trust == "drop":
+        return Received(context, None, traceparents)
+    claimed = tracecontext.parse(traceparents, values.get(names.HEADER_TRACESTATE, ()))
     if trust == "restart":
-        return Received(context, claimed)
+        return Received(context, claimed, traceparents)
     if claimed is not None:
         context = set_span_in_context(NonRecordingSpan(claimed), context)
     if entries := values.get(names.HEADER_BAGGAGE):
         context = baggage.parse(entries, telemetry.config().baggage_keys, context)
-    return Received(context, claimed)
+    return Received(context, claimed, traceparents)
 
 
 @contextmanager

@@ -80,9 +80,9 @@ class Delivery:
         self.replaced = False
         headers = message_headers(request)
         sent = _mapping(headers.get(names.HEADER_MESSAGE))
-        self.traceparents = tracecontext.header_values(headers).get(names.HEADER_TRACEPARENT)
-        self.delegator = _span_context(sent.get("from"))
         received = carrier.extract(headers)
+        self.traceparents = received.traceparents
+        self.delegator = _span_context(sent.get("from"))
         self.span = start_process_span(task.name, system, task_id, request, received, sent)
         context = set_span_in_context(self.span, received.context)
         self.token = otel_context.attach(otel_context.set_value(_DELIVERY, self, context))

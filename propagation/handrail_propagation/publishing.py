@@ -157,7 +157,9 @@ def _creation_of(given: dict[str, list[str]]) -> SpanContext | None:
 
 def _copied(given: dict[str, list[str]], delivery: Delivery | None) -> bool:
     """Whether the headers are those of the message in hand (`replace`, `headers=request.headers`)."""
-    return delivery is not None and given.get(names.HEADER_TRACEPARENT) == delivery.traceparents
+    return delivery is not None and list(given.get(names.HEADER_TRACEPARENT, ())) == list(
+        delivery.traceparents
+    )
 
 
 def _attributes(system: str, destination: str, name: str, envelope: dict[str, Any]) -> dict[str, Any]:
