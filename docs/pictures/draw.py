@@ -39,7 +39,7 @@ BROKEN: tuple[tuple[str, tuple[Span, ...]], ...] = (
         (
             (0, "agent", "invoke_agent planner"),
             (1, "text", "chat"),
-            (1, "text", "send scribe"),
+            (1, "text", "send scribe ▸ process scribe"),
             (1, "bad", "send infra      ✗ never received"),
         ),
     ),
@@ -78,7 +78,7 @@ def main() -> None:
         'role="img" aria-label="Left: a hand-off lost its trace context, so one run became two traces. '
         'Right: the same run as one tree, with the decision on the call that deleted a volume.">',
         f"<style>{STYLE}</style>",
-        _card(8, 8, 462, HEIGHT - 16, "bad", "✗ five green lines in two traces"),
+        _card(8, 8, 462, HEIGHT - 16, "bad", "✗ a hand-off lost its context: two traces"),
         _card(490, 8, 462, HEIGHT - 16, "good", "✓ one tree, with the decision in it"),
     ]
     y = 66
@@ -86,8 +86,9 @@ def main() -> None:
         parts.append(_text(28, y, "dim", title))
         parts += _spans(36, y + ROW, spans)
         y += ROW * (len(spans) + 2)
-    parts.append('<path class="lost" d="M 316 155 C 372 166 372 214 250 225"/>')
-    parts.append(_text(340, 194, "bad", "traceparent lost"))
+    parts.append('<path class="lost" d="M 318 158 C 362 168 362 216 234 230"/>')
+    parts.append(_text(358, 184, "bad", "traceparent"))
+    parts.append(_text(358, 202, "bad", "lost"))
     parts.append(_text(510, 66, "dim", "trace 4bf9…"))
     parts += _spans(518, 66 + ROW, WHOLE)
     parts.append(_decision(556, 66 + ROW * (len(WHOLE) + 1) - 8))
@@ -112,10 +113,10 @@ def _spans(x: int, y: int, spans: tuple[Span, ...]) -> list[str]:
         here = y + row * ROW
         left = x + depth * 24
         if depth:
-            parts.append(
-                f'<path class="line" d="M {left - 16} {y + last[depth - 1] * ROW + 6} V {here - 4} H {left - 5}"/>'
-            )
-        last[depth] = row
+            # From the sibling before it if there is one, so that no line is drawn twice.
+            above = max(last[depth - 1] * ROW + 6, last.get(depth, -1) * ROW - 4)
+            parts.append(f'<path class="line" d="M {left - 16} {y + above} V {here - 4} H {left - 5}"/>')
+        last = {level: known for level, known in last.items() if level < depth} | {depth: row}
         parts.append(_text(left, here, kind, text))
     return parts
 
