@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ...support.model_stub import ModelStub
 from .conftest import Cli, environment
 
 pytestmark = pytest.mark.integration
@@ -118,6 +119,23 @@ def test_real_model_without_key_fails_in_one_line(cli: Cli) -> None:
         assert act["outcome"]["kind"] == "Failed"
         assert "ANTHROPIC_API_KEY" in act["outcome"]["message"]
         assert act["wiped"] is False
+
+
+def test_a_real_models_api_plays(cli: Cli, model_stub: ModelStub) -> None:
+    """`--model` reaches the API through the official SDK with the tools, their contract and the operator's request."""
+    env = {"OPENAI_BASE_URL": model_stub.url + "/v1", "OPENAI_API_KEY": "k"}
+    ended = cli("demo", "--model", "openai:stub-1", "--json", env=env)
+    assert ended.status == 0, ended.stderr
+    for act in ended.document["acts"]:
+        assert (act["outcome"], act["wiped"], act["unified"]) == (
+            {"kind": "Done", "value": "Let me look."},
+            False,
+            True,
+        )
+    path, _, body = model_stub.requests[0]
+    assert path.endswith("/chat/completions")
+    assert "a week behind production" in body["messages"][-1]["content"]
+    assert {tool["function"]["name"] for tool in body["tools"]} == {"delegate_to_infra", "delegate_to_scribe"}
 
 
 def test_environment_is_clean(data_dir: Path, redis_url: str) -> None:
