@@ -10,7 +10,12 @@ from typing import get_args
 import pytest
 
 from handrail_harness.findings.base import FindingName
+from handrail_harness.investigate import investigate
+from handrail_harness.rules import check
 from handrail_propagation.config import Config
+
+from .support.faults import FAULTS, Fault
+from .support.runs import MemorySource, cleanup_run
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -29,6 +34,30 @@ def test_every_finding_has_a_page() -> None:
         assert text.startswith(f"# {name}\n")
         for heading in ("## Why it matters", "## Example", "## What to do"):
             assert heading in text
+
+
+def test_every_rule_is_in_the_index() -> None:
+    """The rules that `check` prints are in one table, each with the findings that tell of its breach."""
+    rules = check(MemorySource(cleanup_run().spans)).rules
+    assert rules
+    index = (DOCS / "findings" / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", index, flags=re.MULTILINE) == list(rules)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_pages_say_what_faults_give(fault: Fault) -> None:
+    """Page and index have the severity that a fault gets, the form of the screen, and the rules that it breaks."""
+    spans, name, _ = fault(cleanup_run().spans, lambda choices: choices[0])
+    (finding,) = [one for one in investigate(MemorySource(spans)).findings if one.name == name]
+    page = (DOCS / "findings" / f"{name}.md").read_text(encoding="utf-8")
+    (levels,) = re.findall(r"^\*\*Severity\*\*: (.+)$", page, flags=re.MULTILINE)
+    assert finding.severity in levels.split(" or ")
+    assert re.search(rf"^(?:{'|'.join(levels.split(' or '))})  {name}  ", page, flags=re.MULTILINE)
+    index = (DOCS / "findings" / "README.md").read_text(encoding="utf-8")
+    assert f"| [{name}]({name}.md) | {levels} |" in index
+    for rule, places in check(MemorySource(spans)).rules.items():
+        (row,) = re.findall(rf"^\| `{rule}` \|.+$", index, flags=re.MULTILINE)
+        assert not places or f"({name}.md)" in row, rule
 
 
 def test_every_variable_is_in_the_table() -> None:
