@@ -98,3 +98,10 @@ def test_decision_records_are_in_the_index() -> None:
     records = sorted(path.name for path in (DOCS / "adr").glob("0*.md"))
     assert records
     assert [name for name in records if f"({name})" not in index] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_fits(page: Path) -> None:
+    """Lines of prose have at most 120 characters; tables and blocks of code have as many as they need."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
