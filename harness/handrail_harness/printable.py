@@ -25,9 +25,12 @@ def printable(text: object, limit: int = 200) -> str:
 
 
 def _visible(character: str) -> str:
-    if character in "\n\t\r\u00a0":
-        return " " if character in "\t\u00a0" else {"\n": "⏎", "\r": "␍"}[character]
-    if unicodedata.category(character) not in _INVISIBLE:
+    if character in "\n\r":
+        return "⏎" if character == "\n" else "␍"
+    category = unicodedata.category(character)
+    if character == "\t" or category == "Zs":
+        return " "  # of whatever width
+    if category not in _INVISIBLE:
         return character
     code = ord(character)
     if code <= 0xFF:

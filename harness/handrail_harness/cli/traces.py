@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from handrail_harness.cli.output import print_error, print_json, stderr, stdout
+from handrail_harness.printable import printable
 from handrail_harness.sources import open_source
 from handrail_harness.spans import TraceSummary
 
@@ -54,15 +55,10 @@ def _print_table(found: Sequence[TraceSummary]) -> None:
     for summary in found:
         table.add_row(
             summary.trace_id,
-            _plain(summary.root_name) or "(no root)",
+            escape(printable(summary.root_name)) or "(no root)",
             f"{datetime.fromtimestamp(summary.start_unix_nano / 1e9, UTC):%Y-%m-%d %H:%M:%S}",
             f"{max(0, summary.end_unix_nano - summary.start_unix_nano) / 1e9:.3f}",
             str(summary.spans),
-            _plain(summary.run_id) or "-",
+            escape(printable(summary.run_id)) or "-",
         )
     stdout.print(table)
-
-
-def _plain(text: str) -> str:
-    """Return exported text as it may go to a terminal: no markup, no control characters."""
-    return escape("".join(character if character.isprintable() else "�" for character in text))
