@@ -95,6 +95,19 @@ class Config:
         "`EVENT_ONLY`, redacted, as log-based events; never on spans.",
     )
 
+    spool_dir: str = _setting(
+        "HANDRAIL_SPOOL_DIR",
+        default="",
+        doc="Folder for span starts, span ends and decision records, written before anything is done and "
+        "forwarded from there; when unset, processes export by themselves.",
+    )
+    spool_max_size: int = _setting(
+        "HANDRAIL_SPOOL_MAX_SIZE",
+        default=256 << 20,
+        doc="Bytes (or KiB, MiB, GiB) that the spool may take: above three quarters of it reads are dropped and "
+        "counted, above seven eighths no effect is let through.",
+    )
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Config:
         """Read the table from `environ` (default: `os.environ`).
@@ -125,6 +138,14 @@ def _number(variable: str, text: str) -> float:
     if not 0 <= value <= 3600:
         raise ConfigurationError(f"{variable}={text!r} is not a number of seconds from 0 to 3600.")
     return value
+
+
+def _size(variable: str, text: str) -> int:
+    number = text.rstrip("KMGiB ")
+    factor = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}.get(text[len(number) :].strip(), 0)
+    if not number.isascii() or not number.isdigit() or int(number) * factor < 1 << 16:
+        raise ConfigurationError(f"{variable}={text!r} is not a size of at least 64KiB, such as 256MiB.")
+    return int(number) * factor
 
 
 def _text(variable: str, text: str) -> str:
@@ -176,5 +197,7 @@ _PARSERS: Final[dict[str, Any]] = {
     "trust": _OneOf(Trust),
     "baggage_keys": _names,
     "span_events": _boolean,
+    "spool_dir": _text,
+    "spool_max_size": _size,
     "capture_content": _capture,
 }

@@ -2,6 +2,7 @@
 
     HandrailError
     ├── ConfigurationError     a setting, a header policy or an environment variable is unusable
+    ├── NotRecorded            what must be on disk before a call is not there: the call is not made
     ├── UnknownAgent           handrail_agents: no agent of that name
     ├── InvalidArguments       handrail_agents: arguments that do not fit a signature
     ├── ModelError             handrail_agents: a model that fails, times out or answers garbage

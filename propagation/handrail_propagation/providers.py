@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs, metrics, trace
@@ -17,8 +18,12 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 
 from handrail_propagation.config import Config
+from handrail_propagation.errors import ConfigurationError
 from handrail_propagation.exporters import log_exporter, metric_exporter, span_exporter
 from handrail_propagation.processor import RunIdProcessor
+from handrail_propagation.spool.gated import RecordGated
+from handrail_propagation.spool.process import Spool
+from handrail_propagation.spool.processor import Recorder, SpoolLogRecordProcessor, SpoolSpanProcessor
 from handrail_propagation.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -53,7 +58,10 @@ def build(
         if config.metrics_exporter:
             metrics.set_meter_provider(meters)
     _stamp_run_ids(traces)
-    return Telemetry(tracer_provider=traces, logger_provider=logs, meter_provider=meters, config=config)
+    recorder = _record(config, traces, logs) if config.spool_dir else None
+    return Telemetry(
+        tracer_provider=traces, logger_provider=logs, meter_provider=meters, config=config, recorder=recorder
+    )
 
 
 def _found(provider: Any, placeholder: str) -> Any:
@@ -73,6 +81,8 @@ def _tracer_provider(config: Config, resource: Resource) -> SdkTracerProvider:
         processor: SpanProcessor
         if name == "console":
             processor = SimpleSpanProcessor(ConsoleSpanExporter())
+        elif config.spool_dir:
+            continue  # what is in the spool is forwarded from there
         else:
             processor = BatchSpanProcessor(span_exporter(name, config.traces_protocol))
         provider.add_span_processor(processor)
@@ -81,7 +91,7 @@ def _tracer_provider(config: Config, resource: Resource) -> SdkTracerProvider:
 
 def _logger_provider(config: Config, resource: Resource) -> SdkLoggerProvider:
     provider = SdkLoggerProvider(resource=resource)
-    for name in () if config.disabled else config.logs_exporter:
+    for name in () if config.disabled or config.spool_dir else config.logs_exporter:
         provider.add_log_record_processor(BatchLogRecordProcessor(log_exporter(name, config.logs_protocol)))
     return provider
 
@@ -94,6 +104,24 @@ def _meter_provider(config: Config, resource: Resource) -> MeterProvider:
         for name in config.metrics_exporter
     ]
     return SdkMeterProvider(resource=resource, metric_readers=readers)
+
+
+def _record(config: Config, traces: TracerProvider, logs: LoggerProvider) -> Recorder:
+    """Add the spool's processors to the providers, and keep samplers from deciding against what must be recorded."""
+    if config.disabled:
+        raise ConfigurationError(
+            "OTEL_SDK_DISABLED=true leaves nothing to put into HANDRAIL_SPOOL_DIR: unset one."
+        )
+    if not isinstance(traces, SdkTracerProvider) or not isinstance(logs, SdkLoggerProvider):
+        raise ConfigurationError(
+            "HANDRAIL_SPOOL_DIR needs the SDK's tracer and logger providers, not "
+            f"{type(traces).__name__} and {type(logs).__name__}."
+        )
+    recorder = Recorder(Spool(Path(config.spool_dir), max_size=config.spool_max_size))
+    traces.sampler = RecordGated(traces.sampler)
+    traces.add_span_processor(SpoolSpanProcessor(recorder))
+    logs.add_log_record_processor(SpoolLogRecordProcessor(recorder))
+    return recorder
 
 
 def _stamp_run_ids(provider: TracerProvider) -> None:

@@ -20,6 +20,8 @@ from handrail_propagation.config import Config
 if TYPE_CHECKING:
     from celery import Celery
 
+    from handrail_propagation.spool.processor import Recorder
+
 _log = logging.getLogger(__name__)
 _SCOPE = "handrail"
 
@@ -32,6 +34,8 @@ class Telemetry:
     logger_provider: LoggerProvider
     meter_provider: MeterProvider
     config: Config
+    recorder: Recorder | None = None
+    """What writes to the spool, if there is one."""
     tracer: Tracer = field(init=False)
     event_logger: Logger = field(init=False)
 

@@ -168,6 +168,11 @@ class Writer:
                     f"record {sequence} of the spool {self.folder} could not be synced to disk."
                 )
 
+    def drop(self) -> None:
+        """Count a record that is not written because what it belongs to was dropped."""
+        with self._lock:
+            self.dropped += 1
+
     def close(self) -> None:
         """Say that this process ends in good order. A record that comes later opens a new segment."""
         with self._lock:

@@ -1,0 +1,58 @@
+"""What the SDK hands to a processor, as the OTLP bytes that the spool keeps."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from opentelemetry.exporter.otlp.proto.common._internal import (
+    _encode_instrumentation_scope,
+    _encode_resource,
+)
+from opentelemetry.exporter.otlp.proto.common._internal._log_encoder import _encode_log
+from opentelemetry.exporter.otlp.proto.common._internal.trace_encoder import _encode_span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
+from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+
+def encode_span(span: ReadableSpan) -> bytes:
+    """Return an OTLP `Span`; one that has not ended has end time 0."""
+    return _encode_span(span).SerializeToString()
+
+
+def encode_log(record: ReadableLogRecord | ReadWriteLogRecord) -> bytes:
+    """Return an OTLP `LogRecord`."""
+    # The SDK's own processors hand the one on as the other, too
+    return _encode_log(cast(ReadableLogRecord, record)).SerializeToString()
+
+
+class Origins:
+    """Encodes each pair of resource and scope once, and knows it again by its objects."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[object, object, bytes]] = {}
+
+    def payload(self, resource: Resource | None, scope: InstrumentationScope | None) -> bytes:
+        """Return an OTLP `ResourceSpans` of this resource and scope, without spans."""
+        key = id(resource), id(scope)
+        known = self._known.get(key)
+        if known is not None:
+            return known[2]
+        if len(self._known) >= 256:  # somebody makes a tracer for each call
+            self._known.clear()
+        payload = _encode(resource or Resource.get_empty(), scope)
+        # The objects are kept with it, so that no other object can get their ids
+        self._known[key] = resource, scope, payload
+        return payload
+
+
+def _encode(resource: Resource, scope: InstrumentationScope | None) -> bytes:
+    spans = ScopeSpans(
+        scope=_encode_instrumentation_scope(scope) if scope else None,
+        schema_url=(scope.schema_url or "") if scope else "",
+    )
+    return ResourceSpans(
+        resource=_encode_resource(resource), scope_spans=[spans], schema_url=resource.schema_url
+    ).SerializeToString()

@@ -1,0 +1,142 @@
+"""The processors that put span starts, span ends and log-based events into the spool, as they happen.
+
+They take the place of batch processors: nothing waits in memory, there is no thread and no network.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import Span as ApiSpan
+
+from handrail_propagation.spool.encoding import Origins, encode_log, encode_span
+from handrail_propagation.spool.gated import EVENTS, is_gated
+from handrail_propagation.spool.process import Spool
+from handrail_propagation.spool.record import Kind
+from handrail_propagation.spool.writer import Keep, NotRecorded, Writer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A gated span that has not ended: where its records stand."""
+
+    writer: Writer
+    start: int
+    decision: int = 0
+
+
+class Recorder:
+    """What this process records, and whether it is safe."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self._origins = Origins()
+        self._open: dict[int, _Open] = {}
+        self._unstarted: set[int] = set()
+        """Spans whose start was dropped: their end is, too, so that no half of a span is left."""
+
+    def start(self, span: ReadableSpan) -> None:
+        """Record the start of a span."""
+        context = span.get_span_context()
+        if context is None or not context.trace_flags.sampled:
+            return
+        gated = is_gated(span.attributes)
+        number = self._put(Kind.SPAN_START, encode_span, span, Keep.ALWAYS if gated else Keep.DROPPABLE)
+        if gated:
+            self._open[context.span_id] = _Open(self.spool.writer(), number)
+        elif not number:
+            self._unstarted.add(context.span_id)
+
+    def end(self, span: ReadableSpan) -> None:
+        """Record the end of a span."""
+        context = span.get_span_context()
+        if context is None or not context.trace_flags.sampled:
+            return
+        self._open.pop(context.span_id, None)
+        if context.span_id in self._unstarted:
+            self._unstarted.discard(context.span_id)
+            self.spool.writer().drop()
+        else:
+            self._put(Kind.SPAN_END, encode_span, span, Keep.ALWAYS)
+
+    def log(self, record: ReadWriteLogRecord) -> None:
+        """Record a log-based event."""
+        decision = record.log_record.event_name in EVENTS
+        number = self._put(Kind.LOG, encode_log, record, Keep.ALWAYS if decision else Keep.DROPPABLE)
+        if decision and (opened := self._open.get(record.log_record.span_id or 0)) is not None:
+            opened.decision = number
+
+    def _put(self, kind: Kind, encode: Callable[[Any], bytes], what: Any, keep: Keep) -> int:
+        writer = self.spool.writer()
+        try:
+            payload = encode(what)
+            origin = self._origins.payload(what.resource, what.instrumentation_scope)
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            # What OTLP cannot express; anything else, such as a soft time limit, is not ours to stop
+            _log.error("a record could not be encoded: %s", type(error).__name__)
+            writer.drop()
+            return 0
+        return writer.append(kind, payload, origin=origin, keep=keep)
+
+    def before_act(self, span: ApiSpan) -> None:
+        """Return when the start of `span` and its decision record are on disk; raises `NotRecorded`."""
+        opened = self._open.get(span.get_span_context().span_id)
+        writer = self.spool.writer()
+        if opened is None or opened.writer is not writer or not opened.start:
+            raise NotRecorded("the start of this call's span is not in the spool, so the call is not made.")
+        if not opened.decision:
+            raise NotRecorded(
+                "the decision record of this call is not in the spool, so the call is not made."
+            )
+        writer.check_room()
+        writer.sync(opened.decision)
+        writer.sync(opened.start)
+
+
+class SpoolSpanProcessor(SpanProcessor):
+    """Records when a span starts and when it ends."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Called by the SDK when a span starts."""
+        self.recorder.start(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Called by the SDK when a span has ended."""
+        self.recorder.end(span)
+
+    def shutdown(self) -> None:
+        """Say in the spool that this process ended in good order."""
+        self.recorder.spool.close()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing waits in here."""
+        return True
+
+
+class SpoolLogRecordProcessor(LogRecordProcessor):
+    """Records log-based events, decision records among them."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Called by the SDK with each event."""
+        self.recorder.log(log_record)
+
+    def shutdown(self) -> None:
+        """The span processor closes the spool."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing waits in here."""
+        return True
