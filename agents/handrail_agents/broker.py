@@ -24,6 +24,7 @@ from handrail_agents.parking import Stop
 from handrail_propagation import conventions as names
 from handrail_propagation import emit_event, tracer
 from handrail_propagation.conventions import Disposition, ResultStatus
+from handrail_propagation.spool import NotRecorded, before_act
 
 if TYPE_CHECKING:
     from handrail_agents.run import Run
@@ -164,6 +165,11 @@ def _turn_away(run: Run, step: int, decision: Decision, span: Span) -> Result:
 
 def _execute(run: Run, step: int, ready: Ready, span: Span) -> Result:
     tool = ready.tool
+    if ready.call.risk != "read" and (tool.idempotent or run.entry(step, "started") is None):
+        try:
+            before_act(span)
+        except NotRecorded as error:
+            return _not_recorded(run, step, ready, span, error)
     before = run.record(step, "started", ready.call.args_digest)
     if before is not None and not (tool.idempotent or tool.risk == "read"):
         span.set_attributes({names.TOOL_DISPOSITION: "in_doubt", names.TOOL_RESULT_STATUS: "none"})
@@ -178,6 +184,15 @@ def _execute(run: Run, step: int, ready: Ready, span: Span) -> Result:
         result = Result("executed", "ok", value=_plain(value))
     span.set_attribute(names.TOOL_RESULT_STATUS, result.status)
     run.note(step, "result", result.to_text())
+    return result
+
+
+def _not_recorded(run: Run, step: int, ready: Ready, span: Span, error: NotRecorded) -> Result:
+    """Record before act: what would leave no trace if this process died now is not done."""
+    _log.error("the call of %s is not made: %s", ready.tool.name, error)
+    span.set_attributes({names.TOOL_DISPOSITION: "not_recorded", names.TOOL_RESULT_STATUS: "none"})
+    result = Result("not_recorded", "none", detail="the call could not be recorded, so it was not made")
+    run.record(step, "result", result.to_text())
     return result
 
 

@@ -29,6 +29,7 @@ from handrail_agents.models.base import Model
 from handrail_agents.outcomes import Done
 from handrail_agents.parking import Leave
 from handrail_agents.tools import Tool
+from handrail_propagation.spool import NotRecorded
 
 if TYPE_CHECKING:
     from handrail_agents.registry import Agents
@@ -73,8 +74,8 @@ class Run:
         """Call a tool and return its result in JSON form.
 
         A tool above `read` needs `_decision=DecisionRecord(...)`, too. A call that must wait for a human
-        leaves the function here. Raises `UnknownTool`, `InvalidArguments`, `NoDecisionRecord`, and `ToolFailed` when
-        the tool raised.
+        leaves the function here. Raises `UnknownTool`, `InvalidArguments`, `NoDecisionRecord`, `NotRecorded` when
+        the record could not be written to the spool, and `ToolFailed` when the tool raised.
         """
         name = tool if isinstance(tool, str) else tool.name
         known = self.agent.tools.get(name)
@@ -215,4 +216,5 @@ _MISTAKES: Final[dict[str, type[HandrailError]]] = {
     "unknown_tool": UnknownTool,
     "invalid_arguments": InvalidArguments,
     "no_decision_record": NoDecisionRecord,
+    "not_recorded": NotRecorded,
 }

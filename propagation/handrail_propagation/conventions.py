@@ -126,6 +126,7 @@ Disposition = Literal[
     "denied",
     "expired",
     "no_decision_record",
+    "not_recorded",
     "invalid_arguments",
     "unknown_tool",
     "in_doubt",
