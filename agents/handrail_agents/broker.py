@@ -176,7 +176,7 @@ def _execute(run: Run, step: int, ready: Ready, span: Span) -> Result:
         raise Stop(InDoubt(ready.call))
     try:
         value = tool.function(**ready.arguments.values)
-    except Exception as error:  # noqa: BLE001 - whatever a tool raises, the caller is told and the run goes on
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the caller is told; the run goes on
         result = Result("executed", "error", error_type=type(error).__name__)
         _fail(span, result.error_type)
         _log.error("tool %s failed with %s\n%s", tool.name, result.error_type, where(error))

@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 MESSAGE_MAX_CHARS = 512
 _BUSY_SECONDS = 2 * lease.SECONDS
 _PAUSE_SECONDS = 1.0
+LOST_MAX = 3
+"""So often a worker may die in one invocation before it is given up: what kills one worker kills them all."""
 
 
 def deliver(ops: Agents, agent: Agent[Any, Any], request: Any, args: Any, kwargs: dict[str, Any]) -> None:
@@ -138,9 +140,13 @@ def _run_segment(
             with segment_span(known, segment.number, segment.entries, woken=header.kind == "wake") as span:
                 here = to_text(span.get_span_context())
                 journal.record(run_id, invocation, holder, f"segment:{segment.number}", here)
-                arguments = _arguments(agent, journal, header, segment.entries, args, kwargs)
-                run = Run(ops, agent, known, holder, segment.entries)
-                outcome = _outcome(agent, run, arguments)
+                outcome: Outcome | None
+                if (lost := _lost_segments(segment)) >= LOST_MAX:
+                    outcome = Failed("WorkerLost", f"the worker died {lost} times in agent {agent.name!r}")
+                else:
+                    arguments = _arguments(agent, journal, header, segment.entries, args, kwargs)
+                    run = Run(ops, agent, known, holder, segment.entries)
+                    outcome = _outcome(agent, run, arguments)
                 if isinstance(outcome, Failed):
                     fail(span, outcome.error_type)
             settled = True
@@ -148,6 +154,12 @@ def _run_segment(
     finally:
         if not settled:
             _release(journal, header, holder)
+
+
+def _lost_segments(segment: Segment) -> int:
+    """Count the segments in which the worker died: they began, and neither parked nor ended."""
+    entries = segment.entries
+    return sum(f"segment:{at}" in entries and f"ended:{at}" not in entries for at in range(1, segment.number))
 
 
 def _release(journal: Journal, header: Header, holder: str) -> None:
@@ -188,7 +200,7 @@ def _outcome(
         left = run.left
     except Leave as leave:
         left = run.left or leave
-    except Exception as error:  # noqa: BLE001 - whatever an agent raises is the run's outcome
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an agent raises is the run's outcome
         left = run.left or error
     if left is None:
         return Done(value)

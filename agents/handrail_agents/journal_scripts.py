@@ -89,7 +89,9 @@ redis.call('PEXPIRE', lease, ARGV[4])
 return 1
 """,
     "release": """
-if held(ARGV[3]) then redis.call('DEL', lease) end
+if not held(ARGV[3]) then return {'lost'} end
+redis.call('DEL', lease)
+if ARGV[4] == 'alive' then redis.call('HSET', key, 'ended:' .. redis.call('HGET', key, 'segments'), '1') end
 return {'ok'}
 """,
     "record": """

@@ -53,7 +53,7 @@ class RedisJournal:
             answer = self._run("begin", run_id, invocation, agent, holder, lease.SECONDS * 1000)
             if answer[0] == "busy" and lease.holder_is_dead(answer[1]):
                 # Compare-and-delete: somebody else may have seen it, too, and be running already.
-                self._run("release", run_id, invocation, answer[1])
+                self._run("release", run_id, invocation, answer[1], "dead")
                 continue
             break
         if answer[0] != "go":
@@ -72,7 +72,7 @@ class RedisJournal:
         return bool(self._run("renew", run_id, invocation, holder, lease.SECONDS * 1000))
 
     def release(self, run_id: str, invocation: str, holder: str) -> None:
-        self._run("release", run_id, invocation, holder)
+        self._run("release", run_id, invocation, holder, "alive")
 
     def record(self, run_id: str, invocation: str, holder: str, key: str, entry: str) -> str | None:
         return self._held(self._run("record", run_id, invocation, holder, key, entry))

@@ -137,6 +137,10 @@ def _factory(signal: str, name: str, protocol: str) -> Callable[[], Any]:
             "Use otlp, console or none, or install the package that brings it."
         )
     factory: Callable[[], Any] = found.load()
+    if entry == "otlp_proto_http":
+        # It imports its HTTP client when it is made. Were that first done in the export thread, a child forked
+        # at that moment would have half an HTTP client for ever, and lose its spans.
+        factory().shutdown()
     return factory
 
 

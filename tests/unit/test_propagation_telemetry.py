@@ -152,6 +152,21 @@ def test_console_exporter_prints_spans() -> None:
     assert "from-environment" in done.stdout
 
 
+def test_what_an_exporter_imports_is_imported_before_a_fork() -> None:
+    """A child that is forked while the parent makes its first export must not inherit half an HTTP client."""
+    done = run(
+        "import sys\n"
+        "from handrail_propagation import instrument\n"
+        "instrument()\n"
+        "before = set(sys.modules)\n"
+        "from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter\n"
+        "OTLPSpanExporter().shutdown()\n"
+        "print(sorted(set(sys.modules) - before))\n",
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 def test_exporter_none_exports_nothing_and_waits_for_nobody() -> None:
     """OTEL_TRACES_EXPORTER=none: spans are made, nothing is sent, a flush is at once done."""
     done = run(
