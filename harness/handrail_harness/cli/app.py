@@ -35,11 +35,16 @@ COMMANDS = {
     "up": "up",
     "serve": "serve",
     "traces": "traces",
+    "spool": "spool",
 }
 
 for _name, _module in COMMANDS.items():
     _command = importlib.import_module(f"handrail_harness.cli.{_module}")
-    app.command(_name)(getattr(_command, _name))
+    _found = getattr(_command, _name)
+    if isinstance(_found, typer.Typer):
+        app.add_typer(_found, name=_name)
+    else:
+        app.command(_name)(_found)
 
 
 @app.callback()

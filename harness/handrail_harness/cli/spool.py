@@ -1,0 +1,90 @@
+"""`handrail spool status [DIR]`: what is recorded, delivered, pending and quarantined in a spool folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from handrail_harness.cli.output import print_error, print_json, stdout
+from handrail_propagation import ConfigurationError
+from handrail_propagation.spool.accounting import Account, Line, account
+
+spool = typer.Typer(name="spool", help="Look into a spool folder.", no_args_is_help=True)
+
+
+@spool.callback()
+def _group() -> None:
+    """Look into a spool folder: records of workers that wait to be forwarded."""
+
+
+@spool.command()
+def status(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", help="The spool folder; HANDRAIL_SPOOL_DIR when left out.", show_default=False
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Print the account: recorded = delivered + pending + quarantined, for each writer.
+
+    The exit status is 1 when records are quarantined or were dropped, 2 when the folder cannot be read.
+    """
+    if folder is None:
+        if not os.environ.get("HANDRAIL_SPOOL_DIR"):
+            raise ConfigurationError("which spool? Give its folder, or set HANDRAIL_SPOOL_DIR.")
+        folder = Path(os.environ["HANDRAIL_SPOOL_DIR"])
+    try:
+        found = account(folder)
+    except OSError as error:
+        raise ConfigurationError(f"the spool {folder} cannot be read: {error.strerror}.") from None
+    if json:
+        print_json(found.to_json())
+    else:
+        _print(found)
+    if found.total.quarantined or found.total.dropped or not found.total.is_exact:
+        raise typer.Exit(1)
+
+
+def _print(found: Account) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    total = found.total
+    table.add_column("writer", footer="total", no_wrap=True)
+    table.add_column("process", overflow="fold")
+    for heading in ("recorded", "delivered", "pending", "quarantined", "dropped"):
+        table.add_column(heading, footer=f"{getattr(total, heading):,}", justify="right")
+    for line in found.writers:
+        state = "alive" if line.alive else "closed" if line.closed else "gone"
+        who = f"{line.pid} on {line.host}, {state}" if line.pid else state
+        table.add_row(f"{line.writer:016x}", escape(_printable(who)), *_cells(line))
+    if found.finished.recorded:
+        table.add_row("(forwarded and gone)", "", *_cells(found.finished))
+    stdout.print(table)
+    behind = ", ".join(found.destinations) or "nowhere yet"
+    stdout.print(escape(f"{found.bytes:,} bytes in {found.folder}; forwarded to {_printable(behind)}"))
+    for line in found.writers:
+        for place in line.damages:
+            damage = place.damage
+            print_error(
+                f"quarantined: {place.path.name} at {damage.offset}, {damage.end - damage.offset} bytes: "
+                f"{damage.reason}"
+            )
+        for numbers in line.lost:
+            print_error(f"lost: records {numbers[0]} to {numbers[-1]} of writer {line.writer:016x}")
+
+
+def _cells(line: Line) -> list[str]:
+    numbers = (line.recorded, line.delivered, line.pending, line.quarantined, line.dropped)
+    return [f"{number:,}" for number in numbers]
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "�" for character in text)

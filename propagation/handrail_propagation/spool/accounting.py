@@ -1,0 +1,166 @@
+"""The account of a spool: recorded = delivered + pending + quarantined, for each writer and in all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from handrail_propagation.spool import ledger
+from handrail_propagation.spool.ledger import Entry, Ledger
+from handrail_propagation.spool.reader import Place, WriterState, survey
+
+_TRIES: Final = 5
+
+
+@dataclass(slots=True)
+class Line:
+    """One writer, or all of them: numbers of records. `dropped` ones were never recorded."""
+
+    recorded: int = 0
+    delivered: int = 0
+    """Acknowledged by every destination."""
+    pending: int = 0
+    quarantined: int = 0
+    """Damaged, missing, or refused for good."""
+    dropped: int = 0
+
+    def add(self, other: Line) -> None:
+        """Add another line to this one."""
+        self.recorded += other.recorded
+        self.delivered += other.delivered
+        self.pending += other.pending
+        self.quarantined += other.quarantined
+        self.dropped += other.dropped
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every recorded record is accounted for once."""
+        return self.recorded == self.delivered + self.pending + self.quarantined
+
+
+@dataclass(slots=True)
+class WriterLine(Line):
+    """One writer's account, and who it is."""
+
+    writer: int = 0
+    pid: int = 0
+    host: str = ""
+    alive: bool = False
+    closed: bool = False
+    damages: list[Place] = field(default_factory=list)
+    lost: list[range] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Account:
+    """The account of a folder. `total` includes `finished`: writers of which nothing is left."""
+
+    folder: Path
+    total: Line
+    finished: Line
+    writers: list[WriterLine]
+    destinations: list[str]
+    bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the account as one JSON document; a place is file, offset and length in bytes."""
+        return {
+            "folder": str(self.folder),
+            "destinations": self.destinations,
+            "bytes": self.bytes,
+            "total": _numbers(self.total),
+            "finished": _numbers(self.finished),
+            "writers": [
+                {
+                    "writer": f"{line.writer:016x}",
+                    "pid": line.pid,
+                    "host": line.host,
+                    "alive": line.alive,
+                    "closed": line.closed,
+                    **_numbers(line),
+                    "quarantine": [
+                        {
+                            "file": place.path.name,
+                            "offset": place.damage.offset,
+                            "length": place.damage.end - place.damage.offset,
+                            "reason": place.damage.reason,
+                        }
+                        for place in line.damages
+                    ],
+                    "lost": [{"first": numbers[0], "last": numbers[-1]} for numbers in line.lost],
+                }
+                for line in self.writers
+            ],
+        }
+
+
+def _numbers(line: Line) -> dict[str, int | bool]:
+    return {
+        "recorded": line.recorded,
+        "delivered": line.delivered,
+        "pending": line.pending,
+        "quarantined": line.quarantined,
+        "dropped": line.dropped,
+        "exact": line.is_exact,
+    }
+
+
+def account(folder: Path) -> Account:
+    """Return the account of a spool folder. Raises `OSError` when there is no such folder.
+
+    Processes go on writing and forwarding meanwhile: it is the account of one moment.
+    """
+    for _ in range(_TRIES):
+        ledgers = ledger.load_all(folder)
+        settled = _settled(ledgers)
+        states = survey(folder, {writer: entry.cursor for writer, entry in settled.items()})
+        if (
+            ledger.load_all(folder) == ledgers
+        ):  # else segments may be gone that the ledgers still held pending
+            break
+    lines = [_line(state, settled.pop(state.id, Entry())) for state in states]
+    for writer, entry in settled.items():
+        number = entry.cursor.sequence
+        lines.append(WriterLine(number, entry.delivered, 0, entry.quarantined, entry.dropped, writer=writer))
+    finished = _finished(ledgers)
+    total = Line()
+    for line in (finished, *lines):
+        total.add(line)
+    size = sum(segment.size() for state in states for segment in state.segments)
+    return Account(folder, total, finished, lines, [one.destination for one in ledgers], size)
+
+
+def _settled(ledgers: list[Ledger]) -> dict[int, Entry]:
+    """Return, for each writer, the entry of the destination that is furthest behind."""
+    settled: dict[int, Entry] = {}
+    for writer in {writer for one in ledgers for writer in one.writers}:
+        entries = [one.writers.get(writer, Entry()) for one in ledgers]
+        settled[writer] = min(entries, key=lambda entry: entry.cursor.sequence)
+    return settled
+
+
+def _finished(ledgers: list[Ledger]) -> Line:
+    """A writer is finished at all destinations at once: they differ only in what was refused."""
+    if not ledgers:
+        return Line()
+    totals = max((one.finished for one in ledgers), key=lambda totals: totals.quarantined)
+    recorded = totals.delivered + totals.quarantined
+    return Line(recorded, totals.delivered, 0, totals.quarantined, totals.dropped)
+
+
+def _line(state: WriterState, entry: Entry) -> WriterLine:
+    return WriterLine(
+        recorded=state.recorded,
+        delivered=entry.delivered,
+        pending=state.intact,
+        quarantined=entry.quarantined + state.quarantined,
+        dropped=max(state.dropped, entry.dropped),
+        writer=state.id,
+        pid=state.identity.pid,
+        host=state.identity.host,
+        alive=state.alive,
+        closed=state.closed,
+        damages=state.damages,
+        lost=state.lost,
+    )

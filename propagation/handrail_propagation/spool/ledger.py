@@ -1,0 +1,137 @@
+"""How far each destination has acknowledged each writer's records: one small file a destination.
+
+The forwarder writes it, `handrail spool status` reads it. `DIR/ledger/NAME.json` is replaced in one step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.reader import Cursor
+
+_log = logging.getLogger(__name__)
+
+FOLDER: Final = "ledger"
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One writer: how far its records are settled, and how many of those could not be delivered."""
+
+    cursor: Cursor = field(default_factory=Cursor)
+    quarantined: int = 0
+    """Of the `cursor.sequence` settled records, those that are damaged or were refused for good."""
+    dropped: int = 0
+    """What its last settled record said that it had dropped."""
+
+    @property
+    def delivered(self) -> int:
+        """Records that the destination has acknowledged."""
+        return self.cursor.sequence - self.quarantined
+
+
+@dataclass(slots=True)
+class Totals:
+    """Writers that are gone, with all their records settled and all their segments deleted."""
+
+    writers: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What one destination has acknowledged."""
+
+    destination: str
+    writers: dict[int, Entry] = field(default_factory=dict)
+    finished: Totals = field(default_factory=Totals)
+
+    @classmethod
+    def load(cls, folder: Path, destination: str) -> Ledger:
+        """Read a destination's ledger in the spool `folder`.
+
+        One that is missing or unreadable is empty: everything still there is delivered again, nothing is lost.
+        """
+        return _read(path_of(folder, destination)) or cls(destination)
+
+    def finish(self, writer: int) -> None:
+        """Add a writer that is gone to the totals, and forget it."""
+        entry = self.writers.pop(writer, None)
+        if entry is not None:
+            self.finished.writers += 1
+            self.finished.delivered += entry.delivered
+            self.finished.quarantined += entry.quarantined
+            self.finished.dropped += entry.dropped
+
+    def save(self, folder: Path, files: Files = FILES) -> None:
+        """Replace the destination's ledger; when this returns it is on disk. Raises `OSError`."""
+        path = path_of(folder, self.destination)
+        files.make_folder(path.parent)
+        unfinished = path.with_suffix(".new")
+        files.unlink(unfinished)
+        descriptor = files.create(unfinished)
+        try:
+            text = json.dumps(self.to_json()).encode()
+            if files.write(descriptor, text) != len(text):
+                raise OSError(28, "the ledger could only be written in part", str(unfinished))
+            files.sync(descriptor)
+        finally:
+            files.close(descriptor)
+        files.rename(unfinished, path)
+        files.sync_folder(path.parent)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the ledger as JSON can hold it."""
+        return {
+            "version": _VERSION,
+            "destination": self.destination,
+            "writers": {f"{writer:016x}": asdict(entry) for writer, entry in self.writers.items()},
+            "finished": asdict(self.finished),
+        }
+
+
+def path_of(folder: Path, destination: str) -> Path:
+    """Return the file of a destination's ledger; destinations are told apart by a digest of their name."""
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", destination).strip("-.")[:40]
+    return folder / FOLDER / f"{readable}-{hashlib.sha256(destination.encode()).hexdigest()[:8]}.json"
+
+
+def load_all(folder: Path) -> list[Ledger]:
+    """Return the ledgers of all destinations that this spool has been forwarded to."""
+    try:
+        paths = sorted(path for path in (folder / FOLDER).iterdir() if path.suffix == ".json")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [ledger for path in paths if (ledger := _read(path)) is not None]
+
+
+def _read(path: Path) -> Ledger | None:
+    try:
+        document = json.loads(path.read_bytes())
+        if document["version"] != _VERSION:
+            return None
+        writers = {
+            int(writer, 16): Entry(
+                Cursor(**{name: int(number) for name, number in entry["cursor"].items()}),
+                int(entry["quarantined"]),
+                int(entry["dropped"]),
+            )
+            for writer, entry in document["writers"].items()
+        }
+        finished = Totals(**{name: int(number) for name, number in document["finished"].items()})
+        return Ledger(str(document["destination"]), writers, finished)
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _log.error("%s is not readable: what is still in the spool will be delivered again", path)
+        return None
