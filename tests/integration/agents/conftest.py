@@ -234,6 +234,12 @@ def crew(assembled: Callable[..., Crew]) -> Iterator[Crew]:
         yield ready
 
 
+@pytest.fixture
+def key() -> str:
+    """A name for the effects of one test."""
+    return secrets.token_hex(4)
+
+
 @pytest.fixture(autouse=True)
 def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Add what the workers said to the report of a failed test."""

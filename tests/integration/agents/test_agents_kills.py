@@ -55,12 +55,6 @@ def effects(crew: Crew, key: str) -> list[int]:
     return [crew.effects(name) for name in (f"{key}-1", key, f"{key}-2")]
 
 
-@pytest.fixture
-def key() -> str:
-    """A name for the effects of one test."""
-    return secrets.token_hex(4)
-
-
 def test_killed_in_an_effect(crew: Crew, sent: dict[str, Sent]) -> None:
     """A call that may have had its effect does not run again: the run ends as `InDoubt`, naming the call."""
     job, key = sent["fatal"].job, sent["fatal"].key

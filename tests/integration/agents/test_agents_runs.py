@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,10 +101,9 @@ def test_one_child_process_serves_parent_and_child(assembled: Callable[..., Crew
         assert list(threads.map(crew.end, jobs)) == [Done("planned")] * 10
 
 
-def test_duplicates_of_start_and_wake_do_nothing(assembled: Callable[..., Crew]) -> None:
+def test_duplicates_of_start_and_wake_do_nothing(assembled: Callable[..., Crew], key: str) -> None:
     """A start and a wake message that are delivered twice run every effect once, and the run ends as it would."""
     crew = assembled()
-    key = secrets.token_hex(4)
     job = crew.ops.send("boss", before=f"{key}-1", calls=[["hold", {"key": key}]], after=f"{key}-2")
     crew.put("boss", *crew.waiting("boss"))
     assert len(crew.waiting("boss")) == 2
@@ -124,9 +122,8 @@ def test_duplicates_of_start_and_wake_do_nothing(assembled: Callable[..., Crew])
     assert crew.end(job) == Done(["line 1", ["held"], "line 1"])
 
 
-def test_failure_of_a_child_reaches_the_parent(crew: Crew) -> None:
+def test_failure_of_a_child_reaches_the_parent(crew: Crew, key: str) -> None:
     """A child that fails gives its parent `Failed` in the result's place; the parent decides, and goes on here."""
-    key = secrets.token_hex(4)
     outcome, report = crew.run("boss", before=key, calls=[["explode", {"text": "x"}]], after=key)
     assert isinstance(outcome, Done)
     first, failed, last = outcome.value
@@ -158,8 +155,7 @@ def test_unknown_agent_as_the_root(crew: Crew) -> None:
     assert outcome.error_type == "UnknownAgent"
 
 
-def test_a_plain_celery_message_starts_a_run(crew: Crew) -> None:
+def test_a_plain_celery_message_starts_a_run(crew: Crew, key: str) -> None:
     """A task sent without Handrail runs the agent: other teams' producers need not change."""
-    key = secrets.token_hex(4)
     crew.app.send_task("scout", kwargs={"host": key}, queue=crew.queue("scout"))
     wait_until(lambda: crew.effects(key) == 1, what="the effect")

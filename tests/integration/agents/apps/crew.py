@@ -26,7 +26,12 @@ from handrail_propagation import HandrailError
 PREFIX = os.environ["TEST_QUEUE_PREFIX"]
 app = Celery("crew", broker=os.environ["HANDRAIL_REDIS_URL"])
 app.conf.worker_lost_wait = 0.5  # Celery's 10 s are how long it waits for the result of a child that is gone
-ops = Agents(app, queue_prefix=PREFIX, gate="off" if os.environ.get("TEST_GATE") == "off" else "on")
+ops = Agents(
+    app,
+    queue_prefix=PREFIX,
+    gate="off" if os.environ.get("TEST_GATE") == "off" else "on",
+    journal=os.environ.get("TEST_JOURNAL"),
+)
 store = redis.Redis.from_url(os.environ["HANDRAIL_REDIS_URL"], decode_responses=True)
 
 
