@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -88,7 +89,9 @@ class _NoLogsThere(logging.Filter):
 
     def __init__(self, exporter: Any) -> None:
         super().__init__()
-        self._logger = logging.getLogger(type(exporter).__module__)
+        modules = [made.__module__ for made in type(exporter).__mro__]
+        logs = [name for name in modules if name.startswith("opentelemetry.exporter")]
+        self._logger = logging.getLogger(logs[0] if logs else modules[0])
         self.status = 0
 
     @property
@@ -127,6 +130,10 @@ def metric_exporter(name: str, protocol: str) -> MetricExporter:
 
 
 def _factory(signal: str, name: str, protocol: str) -> Callable[[], Any]:
+    if name == "otlp" and signal in ("traces", "logs"):
+        module = import_module(f"handrail_propagation.otlp.{'grpc' if protocol == 'grpc' else 'http'}")
+        ours: Callable[[], Any] = module.OTLPSpanExporter if signal == "traces" else module.OTLPLogExporter
+        return ours if protocol == "grpc" else _with_its_client(ours)
     entry = name
     if name == "otlp":
         entry = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
@@ -137,10 +144,16 @@ def _factory(signal: str, name: str, protocol: str) -> Callable[[], Any]:
             "Use otlp, console or none, or install the package that brings it."
         )
     factory: Callable[[], Any] = found.load()
-    if entry == "otlp_proto_http":
-        # It imports its HTTP client when it is made. Were that first done in the export thread, a child forked
-        # at that moment would have half an HTTP client for ever, and lose its spans.
-        factory().shutdown()
+    return _with_its_client(factory) if entry == "otlp_proto_http" else factory
+
+
+def _with_its_client(factory: Callable[[], Any]) -> Callable[[], Any]:
+    """Import the HTTP client of an OTLP/HTTP exporter, which does so when it is made.
+
+    Were that first done in the export thread, a child forked at that moment would have half an HTTP client for
+    ever, and lose its spans.
+    """
+    factory().shutdown()
     return factory
 
 
