@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ def _payloads(folder: Path, kind: Kind = Kind.LOG) -> list[bytes]:
         for item in read(file)
         if isinstance(item, Record) and item.kind is kind
     ]
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns where there are threads, and pytest-xdist has some: the child only writes and leaves
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _exact(folder: Path) -> None:
@@ -254,7 +262,7 @@ def test_a_child_writes_segments_of_its_own(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     spool.writer().append(Kind.LOG, b"parent before")
     ours = spool.writer().id
-    pid = os.fork()
+    pid = _fork()
     if pid == 0:
         try:
             spool.writer().append(Kind.LOG, b"child")
@@ -277,10 +285,10 @@ def test_a_child_does_not_keep_its_dead_parent_alive(tmp_path: Path) -> None:
     """A pool child that never writes lets go of the segment that it inherited: its parent's death is seen."""
     spool = Spool(tmp_path / "spool")
     read_end, write_end = os.pipe()
-    parent = os.fork()
+    parent = _fork()
     if parent == 0:
         spool.writer().append(Kind.LOG, b"parent")
-        child = os.fork()
+        child = _fork()
         if child == 0:
             os.read(read_end, 1)
             os._exit(0)

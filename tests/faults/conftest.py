@@ -1,0 +1,33 @@
+"""Figures: what a fault test measured, kept for the table in docs/durability.md (see tests/faults/report.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handrail_propagation import telemetry
+
+
+@pytest.fixture
+def figures() -> Callable[..., None]:
+    """Keep figures under a name: `figures("disk full", effects=12)`; a file in HANDRAIL_FIGURES, if that is set."""
+
+    def keep(name: str, **numbers: Any) -> None:
+        if folder := os.environ.get("HANDRAIL_FIGURES"):
+            path = Path(folder) / f"{name.replace(' ', '-')}.json"
+            path.write_text(json.dumps({"name": name, **numbers}))
+
+    return keep
+
+
+@pytest.fixture(autouse=True)
+def _own_telemetry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(telemetry, "_current", None)
+    yield
+    if (now := telemetry.current()) is not None and now.recorder is not None:
+        now.recorder.spool.close()
