@@ -6,6 +6,7 @@ not Celery. Headers are a plain mapping of text; nothing in here knows where the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,23 +30,30 @@ from handrail_propagation import baggage, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.config import Trust
 
+__all__ = ["Received", "error_type", "extract", "fail", "inject", "process_span", "remove", "send_span"]
+
 _CREATION_CONTEXT = {names.LINK_TYPE: names.LINK_CREATION_CONTEXT}
+_CLAIMED = {names.LINK_TYPE: names.LINK_CLAIMED}
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """What a message's headers said: the context to work in, and the creation context that was claimed.
 
-    `traceparents` are the values of that header as they came, whatever they are worth.
+    `traceparents` are the values of that header as they came, whatever they are worth; `trust` is what they
+    were taken for.
     """
 
     context: Context
     creation: SpanContext | None
     traceparents: Sequence[str] = ()
+    trust: Trust = "continue"
 
     def links(self) -> list[Link]:
-        """Return the link that a `process` span has to its message's creation context."""
-        return [] if self.creation is None else [Link(self.creation, _CREATION_CONTEXT)]
+        """Return the link that a `process` span has to its message's creation context, or to the claimed one."""
+        if self.creation is None:
+            return []
+        return [Link(self.creation, _CREATION_CONTEXT if self.trust == "continue" else _CLAIMED)]
 
 
 def inject(headers: MutableMapping[str, Any], context: Context | None = None) -> None:
@@ -82,15 +90,15 @@ def extract(headers: Mapping[Any, Any], *, trust: Trust | None = None) -> Receiv
     values = tracecontext.header_values(headers)
     traceparents = values.get(names.HEADER_TRACEPARENT, ())
     if trust == "drop":
-        return Received(context, None, traceparents)
+        return Received(context, None, traceparents, trust)
     claimed = tracecontext.parse(traceparents, values.get(names.HEADER_TRACESTATE, ()))
     if trust == "restart":
-        return Received(context, claimed, traceparents)
+        return Received(context, claimed, traceparents, trust)
     if claimed is not None:
         context = set_span_in_context(NonRecordingSpan(claimed), context)
     if entries := values.get(names.HEADER_BAGGAGE):
         context = baggage.parse(entries, telemetry.config().baggage_keys, context)
-    return Received(context, claimed, traceparents)
+    return Received(context, claimed, traceparents, trust)
 
 
 @contextmanager
@@ -112,16 +120,9 @@ def send_span(
         kind=SpanKind.PRODUCER,
         attributes=_messaging(names.OPERATION_SEND, system, destination, message_id, attributes),
     )
-    token = otel_context.attach(set_span_in_context(span))
-    try:
+    with _current(span, set_span_in_context(span), system, destination, send=True):
         inject(headers)
         yield span
-    except BaseException as error:
-        fail(span, error_type(error))
-        raise
-    finally:
-        otel_context.detach(token)
-        span.end()
 
 
 @contextmanager
@@ -147,15 +148,29 @@ def process_span(
         attributes=_messaging(names.OPERATION_PROCESS, system, destination, message_id, attributes),
         links=received.links(),
     )
-    token = otel_context.attach(set_span_in_context(span, received.context))
-    try:
+    with _current(span, set_span_in_context(span, received.context), system, destination, send=False):
         yield span
+
+
+@contextmanager
+def _current(span: Span, context: Context, system: str, destination: str, *, send: bool) -> Iterator[None]:
+    """Make a span current, end it as failed when an exception passes, and count the message."""
+    metrics = telemetry.messaging_metrics()
+    started = time.perf_counter()
+    token = otel_context.attach(context)
+    kind: str | None = None
+    try:
+        yield
     except BaseException as error:
-        fail(span, error_type(error))
+        kind = error_type(error)
+        fail(span, kind)
         raise
     finally:
         otel_context.detach(token)
         span.end()
+        if metrics is not None:
+            count = metrics.sent if send else metrics.processed
+            count(time.perf_counter() - started, system, destination, kind)
 
 
 def fail(span: Span, kind: str) -> None:

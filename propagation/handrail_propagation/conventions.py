@@ -47,6 +47,11 @@ MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
 MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
 MESSAGING_CLIENT_ID: Final = "messaging.client.id"
 
+METRIC_OPERATION_DURATION: Final = "messaging.client.operation.duration"
+METRIC_PROCESS_DURATION: Final = "messaging.process.duration"
+METRIC_SENT: Final = "messaging.client.sent.messages"
+METRIC_CONSUMED: Final = "messaging.client.consumed.messages"
+
 OPERATION_SEND: Final = "send"
 OPERATION_PROCESS: Final = "process"
 

@@ -6,8 +6,8 @@ Runs in the worker's main process. Each such delivery gets its one `process` spa
 from __future__ import annotations
 
 import logging
+import os
 import re
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -16,17 +16,17 @@ from billiard import einfo
 from billiard.exceptions import WorkerLostError
 from celery import signals
 from celery.worker.request import Request
+from opentelemetry import context as otel_context
 
-from handrail_propagation import carrier
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import SPAN_ID_KEY, message_headers, start_process_span
+from handrail_propagation.delivery import CHOSEN_IDS, Delivery
 from handrail_propagation.destination import broker_system
 from handrail_propagation.ids import choose
 
 _log = logging.getLogger(__name__)
 _request: Any = Request
 _ExceptionWithTraceback: type[Any] = vars(einfo)["ExceptionWithTraceback"]
-_METHODS = ("on_failure", "on_timeout", "_announce_revoked")
+_METHODS = ("on_failure", "on_timeout", "_announce_revoked", "_announce_cancelled")
 _DEATH = re.compile(r"(signal \d+(?: \(\w+\))?|exitcode \d+)")
 
 
@@ -39,10 +39,11 @@ class Endings:
 
     def connect(self) -> None:
         """Start recording."""
-        before: dict[str, Callable[..., None]] = {
+        before: dict[str, Callable[..., Delivery | None]] = {
             "on_failure": _lost,
             "on_timeout": _timed_out,
             "_announce_revoked": _revoked,
+            "_announce_cancelled": _cancelled,
         }
         for name, record in before.items():
             setattr(_request, name, self._wrapped(self._originals[name], record))
@@ -58,97 +59,97 @@ class Endings:
         signals.task_unknown.disconnect(_unknown)
         signals.task_rejected.disconnect(_rejected)
 
-    def _wrapped(self, method: Callable[..., Any], record: Callable[..., None]) -> Callable[..., Any]:
+    def _wrapped(
+        self, method: Callable[..., Any], record: Callable[..., Delivery | None]
+    ) -> Callable[..., Any]:
         active = self._active
 
         @wraps(method)
         def call(request: Any, *args: Any, **options: Any) -> Any:
+            delivery = None
             if active():
                 try:
-                    record(request, *args, **options)
+                    delivery = record(request, *args, **options)
                 except Exception:  # noqa: BLE001 - tracing never changes what becomes of a message
                     _log.warning("the end of %s was not recorded", request, exc_info=True)
-            return method(request, *args, **options)
+            if delivery is None:
+                return method(request, *args, **options)
+            try:
+                return method(
+                    request, *args, **options
+                )  # what Celery sends now (errbacks) follows from this end
+            finally:
+                otel_context.detach(delivery.token)
 
         return call
 
 
 def _received(request: Any = None, **_: Any) -> None:
-    """Choose the span id of the delivery, so that this process can close it should the child die."""
-    request.request_dict[SPAN_ID_KEY] = choose()
+    """Choose the ids of the delivery's span, so that this process can close it should the child die."""
+    request.request_dict[CHOSEN_IDS] = (os.getpid(), choose())
 
 
-def _lost(request: Any, exc_info: Any, *_: Any, return_ok: bool = False, **__: Any) -> None:
+def _lost(request: Any, exc_info: Any, *_: Any, return_ok: bool = False, **__: Any) -> Delivery | None:
     """The pool reports a failure; with `return_ok` the child reported it, and has recorded it itself."""
     error = exc_info.exception
     if isinstance(error, _ExceptionWithTraceback):
         error = error.exc
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):  # the child says that it is leaving
+        return _record(request, names.ERROR_WORKER_LOST, abandoned=type(error).__name__)
     if not return_ok and isinstance(error, WorkerLostError):
         how = _DEATH.search(str(error))
-        _record(request, names.ERROR_WORKER_LOST, abandoned=how[1] if how else "")
+        return _record(request, names.ERROR_WORKER_LOST, abandoned=how[1] if how else "")
+    return None
 
 
-def _timed_out(request: Any, soft: bool, timeout: Any, **_: Any) -> None:
+def _timed_out(request: Any, soft: bool, timeout: Any, **_: Any) -> Delivery | None:
     """The pool is about to kill a child that ran into its hard time limit."""
-    if not soft:
-        _record(request, names.ERROR_TIME_LIMIT, abandoned="time limit")
+    return None if soft else _record(request, names.ERROR_TIME_LIMIT, abandoned="time limit")
 
 
-def _revoked(request: Any, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+def _revoked(request: Any, reason: str, terminated: bool, signum: Any, expired: bool) -> Delivery | None:
     """The message is discarded before it ran, or its child is terminated."""
     if terminated:
-        _record(request, names.ERROR_TERMINATED, abandoned=f"signal {signum}")
-    else:
-        _record(request, names.ERROR_EXPIRED if expired else names.ERROR_REVOKED)
+        return _record(request, names.ERROR_TERMINATED, abandoned=f"signal {signum}")
+    return _record(request, names.ERROR_EXPIRED if expired else names.ERROR_REVOKED)
+
+
+def _cancelled(request: Any, **_: Any) -> Delivery | None:
+    """The worker is leaving cold, or has lost its broker: the child is terminated."""
+    return _record(request, names.ERROR_TERMINATED, abandoned="cancelled")
 
 
 def _unknown(sender: Any = None, message: Any = None, name: str = "", id: str = "", **_: Any) -> None:
     """No task of that name is registered in this worker."""
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    request = {**headers, "delivery_info": message.delivery_info, "hostname": sender.hostname}
-    _write(sender.app, str(name), str(id), request, names.ERROR_UNKNOWN_TASK)
+    _refused(sender, message, str(name), str(id), names.ERROR_UNKNOWN_TASK)
 
 
 def _rejected(sender: Any = None, message: Any = None, **_: Any) -> None:
     """The message is none that Celery understands."""
     headers = message.headers if isinstance(message.headers, dict) else {}
-    request = {**headers, "delivery_info": message.delivery_info, "hostname": sender.hostname}
-    _write(
-        sender.app, str(headers.get("task", "")), str(headers.get("id", "")), request, names.ERROR_REJECTED
-    )
+    _refused(sender, message, str(headers.get("task", "")), str(headers.get("id", "")), names.ERROR_REJECTED)
 
 
-def _record(request: Any, kind: str, *, abandoned: str | None = None) -> None:
-    """Record the end of one delivery, once, whatever else Celery calls about it."""
+def _record(request: Any, kind: str, *, abandoned: str | None = None) -> Delivery | None:
+    """Record the end of one delivery, once, whatever else Celery calls about it; its context is then current."""
     if vars(request).get("_handrail_recorded"):
-        return
+        return None
     request._handrail_recorded = True
-    started = request.time_start
-    _write(request.app, request.type, request.id, request.request_dict, kind, started, abandoned)
-
-
-def _write(
-    app: Any,
-    name: str,
-    task_id: str,
-    request: dict[str, Any],
-    kind: str,
-    started: float | None = None,
-    abandoned: str | None = None,
-) -> None:
-    headers = message_headers(request)
-    sent = headers.get(names.HEADER_MESSAGE)
-    span = start_process_span(
-        name,
-        broker_system(app),
-        task_id,
-        request,
-        carrier.extract(headers),
-        sent if isinstance(sent, dict) else {},
-        start_time=int(started * 1e9) if started else time.time_ns(),
+    start = int(request.time_start * 1e9) if request.time_start else None
+    task = request.task
+    delivery = Delivery(
+        task, broker_system(request.app), request.type, request.id, request.request_dict, start
     )
     if abandoned is not None:
-        span.set_attribute(names.ABANDONED, True)
-        span.set_attribute(names.ABANDONED_REASON, abandoned)
-    carrier.fail(span, kind)
-    span.end()
+        delivery.span.set_attribute(names.ABANDONED, True)
+        delivery.span.set_attribute(names.ABANDONED_REASON, abandoned)
+    delivery.close(kind)
+    return delivery
+
+
+def _refused(consumer: Any, message: Any, name: str, task_id: str, kind: str) -> None:
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    request = {**headers, "delivery_info": message.delivery_info, "hostname": consumer.hostname}
+    delivery = Delivery(None, broker_system(consumer.app), name, task_id, request)
+    otel_context.detach(delivery.token)
+    delivery.close(kind)

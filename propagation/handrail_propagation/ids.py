@@ -1,6 +1,6 @@
-"""Span ids that are known before the span starts: the worker's main process names what a pool child will record.
+"""Ids that are known before the span starts: the worker's main process names what a pool child will record.
 
-So the main process can close the span of a child that died, under the id that the child's finished spans point to.
+So the main process can close the span of a child that died, under the ids that the child's finished spans point to.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from contextvars import ContextVar
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-_next: ContextVar[int] = ContextVar("handrail-next-span-id", default=0)
+_SPAN_ID_BYTES, _TRACE_ID_BYTES = 8, 16
+_next: ContextVar[bytes] = ContextVar("handrail-next-ids", default=b"")
 
 
 class ChosenIds(IdGenerator):
-    """Generates ids as `inner` does, except for a span id that was chosen with `next_span_id`."""
+    """Generates ids as `inner` does, except for those that were chosen with `chosen_ids`."""
 
     def __init__(self, inner: IdGenerator) -> None:
         self._inner = inner
 
     def generate_span_id(self) -> int:
         """Return the chosen id, else a generated one."""
-        return _next.get() or self._inner.generate_span_id()
+        return int.from_bytes(_next.get()[:_SPAN_ID_BYTES], "big") or self._inner.generate_span_id()
 
     def generate_trace_id(self) -> int:
-        """Return a generated id."""
-        return self._inner.generate_trace_id()
+        """Return the chosen id, else a generated one; only asked for when a span has no parent."""
+        return int.from_bytes(_next.get()[_SPAN_ID_BYTES:], "big") or self._inner.generate_trace_id()
 
     def is_trace_id_random(self) -> bool:
         """Whether the trace ids of the wrapped generator are random."""
@@ -35,9 +36,12 @@ class ChosenIds(IdGenerator):
 
 
 @contextmanager
-def next_span_id(span_id: int) -> Iterator[None]:
-    """Give this id to the one span that is started inside (0: generate one)."""
-    token = _next.set(span_id)
+def chosen_ids(ids: object) -> Iterator[None]:
+    """Give these ids (from `choose`) to the one span that is started inside; anything else: generate them."""
+    if not isinstance(ids, bytes) or len(ids) != _SPAN_ID_BYTES + _TRACE_ID_BYTES:
+        yield
+        return
+    token = _next.set(ids)
     try:
         yield
     finally:
@@ -45,5 +49,5 @@ def next_span_id(span_id: int) -> Iterator[None]:
 
 
 def choose() -> bytes:
-    """Return a fresh span id as 8 bytes."""
-    return os.urandom(8)
+    """Return a fresh span id and, should the span be a root, trace id."""
+    return os.urandom(_SPAN_ID_BYTES + _TRACE_ID_BYTES)

@@ -14,10 +14,11 @@ from typing import Any
 import celery.app.trace
 from celery import Celery, _state, signals
 from celery.app import amqp
+from celery.backends.base import Backend
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
 from handrail_propagation import telemetry
-from handrail_propagation.delivery import traced_task
+from handrail_propagation.delivery import following_failure, traced_task
 from handrail_propagation.destination import broker_system
 from handrail_propagation.endings import Endings
 from handrail_propagation.exporters import drop_inherited_connections
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 # Celery's type stubs leave out what begins with an underscore
 _amqp: Any = amqp.AMQP
 _apps: Any = _state
+_backend: Any = Backend
 _stock: Any = CeleryInstrumentor
 _MARK = "_handrail_wrapped"
 # Celery's modules that hold their own reference to build_tracer, besides the one that defines it
@@ -50,6 +52,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
             self._endings = Endings(self.active)
             self._build_tracer: Callable[..., Any] = celery.app.trace.build_tracer
             self._create_task_sender: Callable[..., Any] = _amqp._create_task_sender
+            self._call_task_errbacks: Callable[..., Any] = _backend._call_task_errbacks
 
     def active(self) -> bool:
         """Whether messages are traced now; what is wrapped stays wrapped and asks here."""
@@ -88,6 +91,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         signals.worker_process_shutdown.disconnect(_process_ending)
         signals.worker_shutdown.disconnect(_process_ending)
         _amqp._create_task_sender = self._create_task_sender
+        _backend._call_task_errbacks = self._call_task_errbacks
         self._set_build_tracer(self._build_tracer)
         self._stock.restore()
 
@@ -103,6 +107,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
             return self._wrap_tracer(task, build(name, task, *args, **options))
 
         _amqp._create_task_sender = create_task_sender
+        _backend._call_task_errbacks = following_failure(self._call_task_errbacks)
         self._set_build_tracer(build_tracer)
 
     @staticmethod

@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -24,12 +25,16 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from handrail_propagation import carrier, telemetry, tracecontext
+from handrail_propagation import carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import SPAN_ID_KEY, Delivery, current_delivery
+from handrail_propagation.delivery import CHOSEN_IDS, DELIVERY_COUNT, Delivery, current_delivery
 from handrail_propagation.destination import broker_system, destination_of_options
 
 _log = logging.getLogger(__name__)
+
+
+_PREDECESSOR = {names.LINK_TYPE: names.LINK_PREDECESSOR}
+_OF_ONE_DELIVERY = (CHOSEN_IDS, DELIVERY_COUNT)
 
 
 def traced_sender(app: Celery, send: Callable[..., Any], active: Callable[[], bool]) -> Callable[..., Any]:
@@ -42,6 +47,8 @@ def traced_sender(app: Celery, send: Callable[..., Any], active: Callable[[], bo
             return send(producer, name, message, *args, **options)
         try:
             sending = Sending(app, system, name, message, options)
+        except SoftTimeLimitExceeded:
+            raise  # meant for the task that is sending
         except Exception:  # noqa: BLE001 - tracing never fails a publish
             _log.warning("message %s is sent without trace context", name, exc_info=True)
             return send(producer, name, message, **options)
@@ -59,7 +66,7 @@ def traced_sender(app: Celery, send: Callable[..., Any], active: Callable[[], bo
 class Sending:
     """One publish: its span (none for a retry), and what was put into the message's headers."""
 
-    __slots__ = ("span", "token")
+    __slots__ = ("destination", "error", "metrics", "span", "started", "system", "token")
 
     def __init__(self, app: Celery, system: str, name: str, message: Any, options: dict[str, Any]) -> None:
         envelope: dict[str, Any] = message.headers or message.body  # protocol 1 keeps everything in the body
@@ -68,23 +75,27 @@ class Sending:
         delivery = current_delivery()
         self.span = None
         self.token = None
+        self.error: str | None = None
+        self.metrics = telemetry.messaging_metrics()
+        self.started = time.perf_counter() if self.metrics is not None else 0.0
+        self.system = system
+        self.destination = destination_of_options(app, options)
         given = tracecontext.header_values(custom)
         sent: dict[str, Any] = {"at": time.time()}
 
         if envelope.get("retries") and names.HEADER_TRACEPARENT in given:
             headers = self._again(custom, delivery, sent)
         else:
-            if delivery is not None and envelope.get("replaced_task_nesting", 0) > delivery.nesting:
+            if delivery is not None and (envelope.get("replaced_task_nesting") or 0) > delivery.nesting:
                 delivery.replaced = True
-            parent, links = _placement(given, delivery, sent)
+            parent, links = _placement(given, delivery, envelope["id"])
             headers = dict(custom)
             headers.pop(names.HEADER_MESSAGE, None)
-            destination = destination_of_options(app, options)
             self.span = telemetry.tracer().start_span(
-                f"{names.OPERATION_SEND} {destination}",
+                f"{names.OPERATION_SEND} {self.destination}",
                 context=parent,
                 kind=SpanKind.PRODUCER,
-                attributes=_attributes(system, destination, name, envelope),
+                attributes=_attributes(system, self.destination, name, envelope),
                 links=links,
             )
             here = set_span_in_context(self.span, parent)
@@ -93,10 +104,13 @@ class Sending:
                 carrier.inject(headers, here)
             if embed.get("chain") or embed.get("callbacks") or embed.get("errbacks") or embed.get("chord"):
                 delegator = get_current_span(parent).get_span_context()
+                if delivery is not None and delivery.replaced and delivery.delegator is not None:
+                    delegator = delivery.delegator  # what follows a task follows its replacement
                 if delegator.is_valid:
                     sent["from"] = tracecontext.format_traceparent(delegator)
         headers[names.HEADER_MESSAGE] = sent
-        headers.pop(SPAN_ID_KEY, None)  # Celery copies the request's own keys into a retry
+        for key in _OF_ONE_DELIVERY:  # Celery copies the request's own keys into a retry
+            headers.pop(key, None)
         options["headers"] = headers
         _blank_arguments(message)
 
@@ -115,13 +129,15 @@ class Sending:
             carrier.remove(headers, names.HEADER_BAGGAGE)
             if names.HEADER_BAGGAGE in now:
                 headers[names.HEADER_BAGGAGE] = now[names.HEADER_BAGGAGE]
+            sent["attempt"] = delivery.attempt + 1
             sent["retry_of"] = tracecontext.format_traceparent(delivery.span.get_span_context())
         return headers
 
     def failed(self, error: BaseException) -> None:
         """The publish raised: the span says so, with the error's type."""
+        self.error = carrier.error_type(error)
         if self.span is not None:
-            carrier.fail(self.span, carrier.error_type(error))
+            carrier.fail(self.span, self.error)
 
     def end(self) -> None:
         """The broker has the message, or never will."""
@@ -129,24 +145,35 @@ class Sending:
             otel_context.detach(self.token)
         if self.span is not None:
             self.span.end()
+        if self.metrics is not None:
+            elapsed = time.perf_counter() - self.started
+            self.metrics.sent(elapsed, self.system, self.destination, self.error)
 
 
 def _placement(
-    given: dict[str, list[str]], delivery: Delivery | None, sent: dict[str, Any]
-) -> tuple[Context | None, list[Link]]:
-    """Return the context that a `send` span starts in (`None`: the current one) and its links."""
+    given: dict[str, list[str]], delivery: Delivery | None, task_id: str
+) -> tuple[Context, list[Link]]:
+    """Return the context that a `send` span starts in, and its links."""
     links: list[Link] = []
     if (creation := _creation_of(given)) is not None and not _copied(given, delivery):
         # The application made the creation context itself: it stays, and this span refers to it.
         links.append(Link(creation, {names.LINK_TYPE: names.LINK_CREATION_CONTEXT}))
     if delivery is not None and delivery.dispatching():
-        done = delivery.span.get_span_context()
-        if done.is_valid:
-            links.append(Link(done, {names.LINK_TYPE: names.LINK_PREDECESSOR}))
+        links += [Link(done, _PREDECESSOR) for done in _predecessors(delivery, task_id) if done.is_valid]
         if delivery.delegator is not None:
             # The next step of a chain is a child of whoever built the chain, not of the step before it.
             return set_span_in_context(NonRecordingSpan(delivery.delegator)), links
-    return None, links
+    return otel_context.get_current(), links
+
+
+def _predecessors(delivery: Delivery, task_id: str) -> list[SpanContext]:
+    """Return the runs whose end lets this message start: all of a chord's header for its body, else this one."""
+    chord = delivery.request.get("chord")
+    if chord and chords.belongs_to_body(task_id, chord):
+        return chords.runs(delivery.task.backend, delivery.request.get("group")) or [
+            delivery.span.get_span_context()
+        ]
+    return [delivery.span.get_span_context()]
 
 
 def _creation_of(given: dict[str, list[str]]) -> SpanContext | None:

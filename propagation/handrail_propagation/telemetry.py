@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs, metrics, trace
@@ -15,7 +15,9 @@ from opentelemetry._logs import Logger, LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
-from handrail_propagation.config import Config
+from handrail_propagation.config import Config, Trust
+from handrail_propagation.metrics import MessagingMetrics
+from handrail_propagation.metrics import messaging_metrics as messaging_metrics_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -38,6 +40,8 @@ class Telemetry:
     """What writes to the spool, if there is one."""
     tracer: Tracer = field(init=False)
     event_logger: Logger = field(init=False)
+    messaging_metrics: MessagingMetrics | None = field(init=False)
+    """Instruments of the messaging conventions; `None` where metrics go nowhere."""
 
     def __post_init__(self) -> None:
         from importlib.metadata import version
@@ -46,8 +50,10 @@ class Telemetry:
         if (generator := getattr(self.tracer, "id_generator", None)) is not None:
             from handrail_propagation.ids import ChosenIds
 
-            vars(self.tracer)["id_generator"] = ChosenIds(generator)
+            if not isinstance(generator, ChosenIds):  # a provider gives the same tracer again
+                vars(self.tracer)["id_generator"] = ChosenIds(generator)
         self.event_logger = self.logger_provider.get_logger(_SCOPE, version("handrail"))
+        self.messaging_metrics = messaging_metrics_of(self.meter_provider, _SCOPE, version("handrail"))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Export what this process has recorded, within `timeout` seconds; return whether all went out."""
@@ -67,14 +73,15 @@ def instrument(
     logger_provider: LoggerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     service_name: str | None = None,
+    trust: Trust | None = None,
 ) -> Telemetry:
     """Trace every message that Celery sends and runs in this process and its pool children.
 
     One call, the same in producers and in workers of any pool; calling it again returns what the first call
     set up. Providers come from the arguments, else from OpenTelemetry's globals where an SDK provider is set,
     else they are made from the `OTEL_*` variables and become the globals. `service_name` is used where
-    `OTEL_SERVICE_NAME` is not set; its default is the app's name. Raises `ConfigurationError` for an unusable
-    variable.
+    `OTEL_SERVICE_NAME` is not set; its default is the app's name. `trust` goes before `HANDRAIL_TRUST`. Raises
+    `ConfigurationError` for an unusable variable.
     """
     from handrail_propagation.instrumentor import HandrailCeleryInstrumentor
 
@@ -84,6 +91,8 @@ def instrument(
         meter_provider=meter_provider,
         service_name=service_name or _app_name(app),
     )
+    if trust is not None:
+        telemetry.config = replace(telemetry.config, trust=trust)
     instrumentor = HandrailCeleryInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument(skip_dep_check=True)
@@ -141,6 +150,11 @@ def config() -> Config:
 def tracer() -> Tracer:
     """Return the tracer for agents, tools and models: of `instrument()`'s provider, else the global one."""
     return _current.tracer if _current is not None else trace.get_tracer(_SCOPE)
+
+
+def messaging_metrics() -> MessagingMetrics | None:
+    """Return the messaging instruments, `None` where metrics go nowhere."""
+    return _current.messaging_metrics if _current is not None else None
 
 
 def event_logger() -> Logger:

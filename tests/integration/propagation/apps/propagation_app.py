@@ -18,6 +18,17 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     task_protocol=int(os.environ.get("TEST_PROTOCOL", "2")),
 )
+if "TEST_VISIBILITY" in os.environ:
+    app.conf.broker_transport_options = {
+        "visibility_timeout": int(os.environ["TEST_VISIBILITY"]),
+        # Look for messages to restore every second; otherwise it takes up to 100.
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    }
+if "TEST_REVOKED" in os.environ:
+    from celery.worker.state import revoked
+
+    revoked.add(os.environ["TEST_REVOKED"])
 
 if os.environ.get("TEST_INSTRUMENT", "1") == "1":
     from handrail_propagation import instrument
@@ -140,6 +151,17 @@ def dies_once(self: Task, marker: str) -> str:
             pass
         os.kill(os.getpid(), signal.SIGKILL)
     return "survived"
+
+
+@app.task(acks_late=True)
+def killed_worker(marker: str) -> str:
+    """Stay here the first time, for the worker to be killed; finish the second time."""
+    if os.path.exists(marker):
+        return "second time"
+    with open(marker, "w"):
+        pass
+    time.sleep(60)
+    return "not killed"
 
 
 @app.task

@@ -1,0 +1,127 @@
+"""Canvas: where each step hangs, and what it is linked to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+
+from handrail_harness.forest import Forest
+from handrail_harness.spans import Span
+from handrail_propagation import conventions as names
+from handrail_propagation import tracer
+
+from .conftest import Scene
+
+pytestmark = pytest.mark.integration
+
+
+def deliveries(forest: Forest) -> list[Span]:
+    """The `process` spans of one whole tree, earliest first."""
+    assert len({span.trace_id for span in forest.spans}) == 1
+    assert len(forest.roots) == 1
+    assert not forest.orphans
+    return sorted(
+        (span for span in forest.spans if span.kind == "consumer"), key=lambda span: span.start_unix_nano
+    )
+
+
+def send_of(forest: Forest, delivery: Span) -> Span:
+    """The `send` span of a delivery."""
+    send = forest.parent_of(delivery)
+    assert send is not None
+    assert send.kind == "producer"
+    return send
+
+
+def linked(span: Span, kind: str) -> set[str]:
+    """Ids of the spans that a span is linked to as `kind`."""
+    return {link.span_id for link in span.links if link.attributes.get(names.LINK_TYPE) == kind}
+
+
+@pytest.mark.parametrize("length", [3, 50])
+def test_a_chain_is_flat(scene: Scene, length: int) -> None:
+    """Each step hangs under whoever built the chain, linked to the step before; 50 steps are no deeper than 3."""
+    scene.worker()
+    steps: list[Any] = [scene.signature("add", 0, 1)]
+    steps += [scene.signature("add", 1) for _ in range(length - 1)]
+    with tracer().start_as_current_span("root"):
+        assert chain(*steps, app=scene.app).apply_async().get(timeout=30) == length
+    forest = scene.forest(processed=length)
+    found = deliveries(forest)
+    (root,) = forest.roots
+    sends = [send_of(forest, delivery) for delivery in found]
+    assert {send.parent_span_id for send in sends} == {root.span_id}
+    for before, after in zip(found, sends[1:], strict=False):
+        assert linked(after, names.LINK_PREDECESSOR) == {before.span_id}
+
+
+def test_a_group_fans_out(scene: Scene) -> None:
+    """All members hang under whoever started the group."""
+    scene.worker()
+    with tracer().start_as_current_span("root"):
+        result = group([scene.signature("add", n, n) for n in range(5)], app=scene.app).apply_async()
+        assert result.get(timeout=20) == [0, 2, 4, 6, 8]
+    forest = scene.forest(processed=5)
+    (root,) = forest.roots
+    assert {send_of(forest, delivery).parent_span_id for delivery in deliveries(forest)} == {root.span_id}
+
+
+def test_a_chord_body_is_linked_to_all_of_its_header(scene: Scene) -> None:
+    """The body hangs under the delegator and is linked to every header run, not only to the one that came last."""
+    scene.worker(concurrency=2)
+    header = [scene.signature("add", n, n) for n in range(4)]
+    with tracer().start_as_current_span("root"):
+        result = chord(header, app=scene.app)(scene.signature("total"))
+        assert result.get(timeout=20) == 12
+    forest = scene.forest(processed=5)
+    (root,) = forest.roots
+    *runs, body = deliveries(forest)
+    assert send_of(forest, body).parent_span_id == root.span_id
+    assert linked(body, names.LINK_PREDECESSOR) | linked(send_of(forest, body), names.LINK_PREDECESSOR) == {
+        run.span_id for run in runs
+    }
+
+
+def test_a_task_that_replaces_itself(scene: Scene) -> None:
+    """The replacement is sent by the delivery that it replaces; that delivery has not failed."""
+    scene.worker()
+    with tracer().start_as_current_span("root"):
+        assert scene.send("replaced", 2, 3).get(timeout=20) == 5
+    forest = scene.forest(processed=2)
+    first, second = deliveries(forest)
+    assert send_of(forest, second).parent_span_id == first.span_id
+    assert first.status_code == "unset"
+
+
+def test_callbacks(scene: Scene) -> None:
+    """`link` and `link_error` hang under the delegator, linked to the run that they follow."""
+    scene.worker()
+    with tracer().start_as_current_span("root"):
+        scene.send("add", 1, 2, link=scene.signature("add", 10))
+        scene.send("raises", "text", link_error=scene.signature("pid", immutable=True))
+    forest = scene.forest(processed=4)
+    found = deliveries(forest)
+    (root,) = forest.roots
+    followers = [span for span in found if linked(send_of(forest, span), names.LINK_PREDECESSOR)]
+    assert len(followers) == 2
+    for follower in followers:
+        send = send_of(forest, follower)
+        assert send.parent_span_id == root.span_id
+        assert linked(send, names.LINK_PREDECESSOR) <= {span.span_id for span in found}
+
+
+def test_a_delay_that_was_asked_for_is_no_queue_wait(scene: Scene) -> None:
+    """With a countdown, the intended delay and the wait in the queue are told apart."""
+    scene.worker()
+    with tracer().start_as_current_span("root"):
+        scene.send("add", 1, 2, countdown=1.5)
+        scene.send("add", 1, 2)
+    delayed, plain = sorted(
+        deliveries(scene.forest(processed=2)),
+        key=lambda span: -float(str(span.attributes.get(names.MESSAGE_INTENDED_DELAY, 0))),
+    )
+    assert 1.0 <= delayed.attributes[names.MESSAGE_INTENDED_DELAY] <= 2.0
+    assert 0 <= delayed.attributes[names.MESSAGE_QUEUE_WAIT] < 1.4
+    assert names.MESSAGE_INTENDED_DELAY not in plain.attributes
