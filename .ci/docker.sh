@@ -10,6 +10,7 @@ install_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     command -v ip >/dev/null || missing+=(iproute2)
     [ -x /usr/bin/redis-server ] || missing+=(redis-server)
+    command -v rabbitmq-server >/dev/null || missing+=(rabbitmq-server)
     command -v docker >/dev/null && { docker info >/dev/null 2>&1 || command -v dockerd >/dev/null; } ||
         missing+=(docker.io)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

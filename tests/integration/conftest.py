@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from handrail_harness.errors import StackError
+from handrail_harness.stack.containers import docker_problem
 from handrail_harness.stack.embedded import EmbeddedStack
+from handrail_harness.stack.rabbitmq import RabbitMQServer
+from handrail_harness.stack.rabbitmq_container import RabbitMQContainer
 from handrail_harness.stack.workers import Worker
 
 
@@ -23,6 +28,28 @@ def stack() -> Iterator[EmbeddedStack]:
 def redis_url(stack: EmbeddedStack) -> str:
     """URL (with password) of the stack's redis-server; use queue and key names of your own."""
     return stack.redis_url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> Iterator[str]:
+    """URL (with password) of this session's RabbitMQ; use queue names of your own.
+
+    An installed `rabbitmq-server`, else one in a container. Where there is neither, the test is skipped, or,
+    under HANDRAIL_REQUIRE_CONTAINERS as in the gate, fails.
+    """
+    server: RabbitMQServer | RabbitMQContainer
+    try:
+        server = RabbitMQServer()
+    except StackError as missing:
+        if (problem := docker_problem()) is not None:
+            if os.environ.get("HANDRAIL_REQUIRE_CONTAINERS", "") not in ("", "0"):
+                pytest.fail(
+                    f"HANDRAIL_REQUIRE_CONTAINERS is set, and there is no RabbitMQ: {missing}; {problem}"
+                )
+            pytest.skip(f"{missing}; {problem}")
+        server = RabbitMQContainer()
+    with server:
+        yield server.url
 
 
 @pytest.fixture

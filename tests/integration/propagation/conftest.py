@@ -1,7 +1,12 @@
-"""A producer in this process, workers as subprocesses, and a sink that both export to."""
+"""A producer in this process, workers as subprocesses, and a sink that both export to.
+
+Over Redis, unless a test asks for another broker with `@over("rabbitmq")` or `@over("redis", "rabbitmq")`. With
+HANDRAIL_TEST_BROKER=rabbitmq every test of this folder that does not ask runs over RabbitMQ.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,17 +25,19 @@ from handrail_harness.stack.workers import Worker
 from handrail_propagation import flush, instrument, uninstrument
 from handrail_propagation.exporters import PerProcessSpanExporter
 
+from .brokers import Broker, RabbitMQ, Redis
+
 APPS = Path(__file__).parent / "apps"
 
 
 class Scene:
     """One test's queue, broker, sink, producer and workers."""
 
-    def __init__(self, broker: str, sink: SpanSink, start: Callable[..., Worker]) -> None:
+    def __init__(self, broker: Broker, sink: SpanSink, start: Callable[..., Worker]) -> None:
         self.broker = broker
         self.sink = sink
         self.queue = f"propagation-{secrets.token_hex(4)}"
-        self.app = Celery("producer", broker=broker, backend=broker, set_as_current=False)
+        self.app = Celery("producer", broker=broker.url, backend=broker.backend, set_as_current=False)
         self.app.conf.task_default_queue = self.queue
         self._start = start
 
@@ -38,8 +45,8 @@ class Scene:
         """Environment of a worker or producer subprocess."""
         return {
             "TEST_QUEUE": self.queue,
-            "TEST_BROKER": self.broker,
-            "TEST_BACKEND": self.broker,
+            "TEST_BROKER": self.broker.url,
+            "TEST_BACKEND": self.broker.backend,
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.sink.endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
@@ -84,12 +91,27 @@ def sink() -> Iterator[SpanSink]:
         yield sink
 
 
+def over(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test over each of these brokers: `redis`, `rabbitmq`."""
+    return pytest.mark.parametrize("broker", kinds, indirect=True)
+
+
 @pytest.fixture
-def scene(redis_url: str, sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[Scene]:
+def broker(request: pytest.FixtureRequest, redis_url: str) -> Broker:
+    """The broker that the test asked for with `over`; results are in Redis with both."""
+    kind = getattr(request, "param", os.environ.get("HANDRAIL_TEST_BROKER", "redis"))
+    if kind == "rabbitmq":
+        return RabbitMQ(request.getfixturevalue("rabbitmq_url"), backend=redis_url)
+    assert kind == "redis", f"no broker {kind!r}; there are redis and rabbitmq"
+    return Redis(redis_url, backend=redis_url)
+
+
+@pytest.fixture
+def scene(broker: Broker, sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[Scene]:
     """A producer that is instrumented in this process, and what it needs; put back as it was afterwards."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    scene = Scene(redis_url, sink, worker)
+    scene = Scene(broker, sink, worker)
     provider = TracerProvider(resource=Resource({"service.name": "producer"}))
     exporter = PerProcessSpanExporter(lambda: OTLPSpanExporter(endpoint=f"{sink.endpoint}/v1/traces"))
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=100))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from kombu.exceptions import OperationalError
 from opentelemetry import baggage, context, trace
 
@@ -17,7 +15,7 @@ from handrail_harness.spans import Span
 from handrail_propagation import conventions as names
 from handrail_propagation import tracer
 
-from .conftest import Scene, consumers
+from .conftest import Scene, consumers, over
 
 pytestmark = pytest.mark.integration
 
@@ -44,9 +42,7 @@ def test_two_deliveries_of_one_task_at_the_same_time(scene: Scene, tmp_path: Pat
     barrier = tmp_path / "barrier"
     with tracer().start_as_current_span("root"):
         scene.send("same_time", str(barrier), 2)
-    with redis.Redis.from_url(scene.broker) as client:
-        (message,) = client.lrange(scene.queue, 0, -1)
-        client.rpush(scene.queue, message)
+    scene.broker.copy_waiting(scene.queue)
     worker = scene.worker(pool, concurrency=4)
     forest = scene.forest(processed=2)
     first, second = attempts(forest)
@@ -60,6 +56,7 @@ def test_two_deliveries_of_one_task_at_the_same_time(scene: Scene, tmp_path: Pat
     assert "detach" not in worker.log()
 
 
+@over("redis", "rabbitmq")
 @pytest.mark.parametrize("failures", [1, 5])
 def test_retries_are_siblings(scene: Scene, failures: int) -> None:
     """N retries are N + 1 attempts under one send, numbered; the tree is as deep as without any."""
@@ -143,9 +140,7 @@ def test_a_creation_context_of_ones_own_stays(scene: Scene) -> None:
     """An application that makes the creation context itself finds it unchanged; the send links to it."""
     own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     scene.send("echo_headers", headers={"traceparent": own})
-    with redis.Redis.from_url(scene.broker) as client:
-        (message,) = client.lrange(scene.queue, 0, -1)
-    assert json.loads(message)["headers"]["traceparent"] == own
+    assert scene.broker.waiting_headers(scene.queue)["traceparent"] == own
     scene.worker()
     spans = scene.spans(processed=1)
     (process,) = consumers(spans)
