@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -14,6 +15,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from handrail_harness.otlp import events_of, parse_protobuf, spans_of
 from handrail_harness.spans import LogEvent, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an exporter gets to see of a request that was received."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    """Nothing is an Export…Response without partial success."""
 
 
 class SpanSink:
@@ -32,10 +43,16 @@ class SpanSink:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                sink._take(self.path, body)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
+                answer = sink.answer(self.path, body)
+                if answer is None:
+                    self.close_connection = True
+                    return
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
+                self.wfile.write(answer.body)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -70,7 +87,13 @@ class SpanSink:
             time.sleep(0.02)
         return spans
 
-    def _take(self, path: str, body: bytes) -> None:
+    def answer(self, path: str, body: bytes) -> Answer | None:
+        """Take a request; return what to answer, `None` to hang up without a word."""
+        self.take(path, body)
+        return Answer()
+
+    def take(self, path: str, body: bytes) -> None:
+        """Keep what is in a request."""
         if path.endswith("/v1/traces"):
             spans = list(spans_of(parse_protobuf(body, ExportTraceServiceRequest)))
             with self._lock:
