@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from handrail_harness.investigate import investigate
 from handrail_harness.rules import check
+from handrail_propagation.conventions import MESSAGE_PARENT_ID, MESSAGING_MESSAGE_ID
 
-from .support.faults import FAULTS, Fault
-from .support.runs import MemorySource
+from .support.faults import FAULTS, Fault, of_kind
+from .support.runs import MemorySource, edited
 from .support.topologies import agents, draw_run
 
 
@@ -48,3 +50,13 @@ def test_order_of_arrival_changes_nothing(topology: Any, seed: int) -> None:
     before = investigate(MemorySource(spans)).document()
     random.Random(seed).shuffle(spans)
     assert investigate(MemorySource(spans)).document() == before
+
+
+def test_what_is_below_a_misplaced_receipt_is_not_blamed() -> None:
+    """A receipt under the first send of all: the tasks below it, whose root the tree no longer shows, are fine."""
+    spans = draw_run(((), (((), (((), ()),)),))).spans
+    first, *_, agent, below = sorted(of_kind(spans, "consumer"), key=lambda span: span.start_unix_nano)
+    moved = edited(spans, agent, lambda span: replace(span, parent_span_id=first.parent_span_id))
+    found = investigate(MemorySource(moved)).findings
+    assert [(one.name, one.span.span_id) for one in found] == [("lineage_disagreement", agent.span_id)]
+    assert below.text(MESSAGE_PARENT_ID) == agent.text(MESSAGING_MESSAGE_ID)

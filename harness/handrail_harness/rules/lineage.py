@@ -41,7 +41,7 @@ def disagreements(forest: Forest, skip: frozenset[Key]) -> list[Disagreement]:
     """Return every disagreement, at most one a message receipt; `skip` holds consumers already known to
     be broken.
     """
-    above = _Above(forest)
+    above = _Above(forest, skip)
     of_message = {
         message_id_of(span): span for span in forest.spans if span.kind == "consumer" and message_id_of(span)
     }
@@ -81,8 +81,9 @@ def disagreements(forest: Forest, skip: frozenset[Key]) -> list[Disagreement]:
 class _Above:
     """What is above a span, each step of the way climbed once however deep the tree."""
 
-    def __init__(self, forest: Forest) -> None:
+    def __init__(self, forest: Forest, misplaced: frozenset[Key]) -> None:
         self._forest = forest
+        self._misplaced = misplaced
         self._tasks: dict[Key, frozenset[str] | None] = {}
         self._top: dict[Key, tuple[str, bool]] = {}
 
@@ -95,7 +96,7 @@ class _Above:
         return self._climb_top(span)[0]
 
     def complete(self, span: Span) -> bool:
-        """Return whether the way up ends in a root, not in a missing parent or a loop."""
+        """Return whether the way up ends in a root, not in a missing parent or a loop, past nothing misplaced."""
         return self._climb_top(span)[1]
 
     def _climb_tasks(self, start: Span | None) -> frozenset[str] | None:
@@ -164,6 +165,8 @@ class _Above:
         for step in reversed(path):
             if not top[0] and step.kind == "consumer":
                 top = (message_id_of(step), top[1])
+            if key_of(step) in self._misplaced:
+                top = (top[0], False)  # what is above it is not what it came from
             self._top[key_of(step)] = top
         return top
 
