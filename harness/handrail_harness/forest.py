@@ -29,12 +29,17 @@ def parent_key_of(span: Span) -> Key | None:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A span id that occurs more than once in one trace; `identical` when every copy is the same, field
-    by field.
+    """A span id that occurs more than once in one trace; `different` is one copy of each that differs from
+    the others in any field.
     """
 
     copies: tuple[Span, ...]
-    identical: bool
+    different: tuple[Span, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every copy is the same: one span, exported again."""
+        return len(self.different) == 1
 
     @property
     def key(self) -> Key:
@@ -46,14 +51,16 @@ class Duplicate:
 class Forest:
     """The trees of one or several traces.
 
-    `by_key` holds the first copy of every span id. `children` holds, in order of start, what names a span
+    `spans` is everything as it came, `distinct` the same with identical copies once. `by_key` holds the
+    first copy of every span id. `children` holds, in order of start, what names a span
     as its parent. `roots` have no parent id; `orphans` have one that is not among the spans; `loops` are
-    cycles of parents (a span that is its own parent is a loop of one). Of identical copies only the first
+    cycles of parents (a span that is its own parent is a loop of one). Of identical copies only one
     hangs in the tree, so that a branch resent by an exporter is not drawn twice; differing copies all
     hang where they say.
     """
 
     spans: tuple[Span, ...]
+    distinct: tuple[Span, ...]
     by_key: dict[Key, Span]
     children: dict[Key, tuple[Span, ...]]
     roots: tuple[Span, ...]
@@ -106,34 +113,32 @@ def build(spans: Iterable[Span]) -> Forest:
     them.
     """
     everything = tuple(spans)
-    copies: dict[Key, list[Span]] = {}
-    for span in everything:
-        copies.setdefault(key_of(span), []).append(span)
-    by_key = {key: same[0] for key, same in copies.items()}
-    duplicates = tuple(
-        Duplicate(tuple(same), all(other == same[0] for other in same[1:]))
-        for same in copies.values()
-        if len(same) > 1
-    )
-    repeated = {id(copy) for twice in duplicates if twice.identical for copy in twice.copies[1:]}
+    by_key = {(span.trace_id, span.span_id): span for span in everything}
+    duplicates: tuple[Duplicate, ...] = ()
+    distinct = everything
+    if len(by_key) < len(everything):
+        by_key, duplicates, distinct = _with_copies(everything)
 
     roots: list[Span] = []
     orphans: list[Span] = []
     children: dict[Key, list[Span]] = {}
-    for span in everything:
-        if id(span) in repeated:
-            continue
-        parent = parent_key_of(span)
-        if parent is None:
+    for span in distinct:
+        if not span.parent_span_id.strip("0"):
             roots.append(span)
-        elif parent not in by_key:
+            continue
+        parent = (span.trace_id, span.parent_span_id)
+        if parent not in by_key:
             orphans.append(span)
+        elif parent in children:
+            children[parent].append(span)
         else:
-            children.setdefault(parent, []).append(span)
+            children[parent] = [span]
     for siblings in children.values():
-        siblings.sort(key=_by_start)
+        if len(siblings) > 1:
+            siblings.sort(key=_by_start)
     return Forest(
         spans=everything,
+        distinct=distinct,
         by_key=by_key,
         children={key: tuple(siblings) for key, siblings in children.items()},
         roots=tuple(sorted(roots, key=_by_start)),
@@ -141,6 +146,25 @@ def build(spans: Iterable[Span]) -> Forest:
         duplicates=duplicates,
         loops=_loops(by_key),
     )
+
+
+def _with_copies(
+    everything: tuple[Span, ...],
+) -> tuple[dict[Key, Span], tuple[Duplicate, ...], tuple[Span, ...]]:
+    """Group spans that share an id; differing copies in an order of their own, whatever that of arrival was."""
+    copies: dict[Key, list[Span]] = {}
+    for span in everything:
+        copies.setdefault(key_of(span), []).append(span)
+    duplicates: list[Duplicate] = []
+    distinct: list[Span] = []
+    for same in copies.values():
+        different = same
+        if len(same) > 1:
+            same.sort(key=lambda span: (span.start_unix_nano, span.end_unix_nano, repr(span)))
+            different = [one for at, one in enumerate(same) if at == 0 or one != same[at - 1]]
+            duplicates.append(Duplicate(tuple(same), tuple(different)))
+        distinct.extend(different)
+    return {key: same[0] for key, same in copies.items()}, tuple(duplicates), tuple(distinct)
 
 
 def _loops(by_key: dict[Key, Span]) -> tuple[tuple[Span, ...], ...]:

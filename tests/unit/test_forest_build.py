@@ -91,8 +91,10 @@ def test_every_span_is_accounted_for(drawn: list[tuple[str, str, int]]) -> None:
     forest = build(spans)
     walked = [one for one, _, _ in forest.walk()]
     assert len({id(one) for one in walked}) == len(walked)
-    repeated = {id(copy) for twice in forest.duplicates if twice.identical for copy in twice.copies[1:]}
-    assert {id(one) for one in walked} == {id(one) for one in spans} - repeated
+    repeated = {id(copy) for twice in forest.duplicates for copy in twice.copies}
+    kept = {id(copy) for twice in forest.duplicates for copy in twice.different}
+    assert {id(one) for one in walked} == {id(one) for one in spans} - repeated | kept
+    assert {repr(one) for one in walked} == {repr(one) for one in spans}
     assert forest.spans == tuple(spans)
 
 

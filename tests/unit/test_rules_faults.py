@@ -42,6 +42,22 @@ def test_one_fault_gives_exactly_its_finding(fault: Fault, topology: Any, seed: 
     assert [(finding.name, finding.span.span_id) for finding in found] == [(name, span_id)]
 
 
+@pytest.mark.parametrize("fault", [None, *FAULTS], ids=lambda fault: fault.__name__ if fault else "clean")
+@given(topology=agents, seed=st.integers(0, 2**32))
+@settings(max_examples=15)
+def test_sending_again_changes_nothing(fault: Fault | None, topology: Any, seed: int) -> None:
+    """Whatever is exported twice, in whatever order: the same findings, the same breaches, the same verdict."""
+    chance = random.Random(seed)
+    clean = draw_run(topology).spans
+    spans = fault(clean, chance.choice)[0] if fault else list(clean)
+    again = [*spans, *(replace(span) for span in chance.sample(spans, chance.randrange(len(spans))))]
+    chance.shuffle(again)
+    before, after = (check(MemorySource(some), f"{1:032x}") for some in (spans, again))
+    assert after.unified == before.unified
+    assert [one.document() for one in after.findings] == [one.document() for one in before.findings]
+    assert [one.document() for one in after.breaches] == [one.document() for one in before.breaches]
+
+
 @given(topology=agents, seed=st.integers(0, 2**32))
 @settings(max_examples=30)
 def test_order_of_arrival_changes_nothing(topology: Any, seed: int) -> None:

@@ -113,14 +113,22 @@ def test_a_receipt_under_a_span_that_is_no_send_has_no_hand_off() -> None:
     assert "some work" in finding.detail
 
 
-def test_duplicates_break_the_tree_even_when_identical() -> None:
-    """A span that was exported twice is not repaired by leaving one out: the verdict is no."""
+def test_a_run_that_is_exported_again_is_the_same_run() -> None:
+    """Telemetry is delivered at least once: equal copies are told in the report and held against nobody."""
     spans = cleanup_run().spans
-    report = check(MemorySource([*spans, *spans]))
+    report = check(MemorySource([*spans, *(replace(span) for span in spans)]))
+    assert report.unified
+    assert report.findings == ()
+    assert [twice["identical"] for twice in report.document()["duplicates"]] == [True] * len(spans)
+
+
+def test_copies_that_differ_break_the_tree() -> None:
+    """Two spans under one id are not repaired by leaving one out: the verdict is no, and stays no."""
+    spans = cleanup_run().spans
+    report = check(MemorySource([*spans, replace(spans[-1], name="another")]))
     assert not report.unified
     assert {finding.name for finding in report.findings} == {"duplicate_span"}
-    assert all("identical" in finding.detail for finding in report.findings)
-    assert len(report.findings) == len(spans)
+    assert [breach.standing for breach in report.breaches_of("unique_span_ids")] == ["final"]
 
 
 def test_hostile_chains_take_no_stack_and_no_minutes() -> None:

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from handrail_harness.render.answers import findings_table
 from handrail_harness.render.style import Signs, count, joined, shown, signs_for
+from handrail_harness.rules.base import NAMES, InvariantName
 from handrail_harness.rules.report import Report
+from handrail_harness.rules.table import INVARIANTS, UNIFYING
 
-_RULES = {
-    "one_trace": "all spans of the run are in one trace",
-    "one_root": "there is one root",
-    "no_orphans": "every parent is there",
-    "unique_span_ids": "every span id occurs once",
-    "no_cycles": "no span is its own ancestor",
-    "handoff_received": "every message sent was received below its send",
-    "consumer_has_handoff": "every message received hangs below a send",
-    "handoff_same_message": "send and receipt are of the same message",
-    "lineage_agrees": "the queue's own lineage says the same as the tree",
-}
+_PLACES_MAX = 5
 
 
-def render_report(report: Report) -> ReportPicture:
-    """Return the report as a rich renderable."""
-    return ReportPicture(report)
+def render_report(report: Report, *, every: bool = False) -> ReportPicture:
+    """Return the report as a rich renderable; with `every`, all invariants and not those of the tree alone."""
+    return ReportPicture(report, every)
 
 
 class ReportPicture:
     """A rich renderable; follows the width, the colours and the encoding of the console."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, every: bool = False) -> None:
         self._report = report
+        self._names = NAMES if every else UNIFYING
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         signs = signs_for(console)
@@ -43,19 +38,44 @@ class ReportPicture:
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column(ratio=1)
-        for rule, broken in report.rules.items():
+        for name in self._names:
+            broken = report.breaches_of(name)
             sign = Text(signs.wrong, style="bold red") if broken else Text(signs.good, style="green")
-            times = (
-                Text(f"broken in {count(broken, 'place')}", style="red")
+            says = (
+                Text(f"broken in {count(len(broken), 'place')}", style="red")
                 if broken
-                else Text(_RULES[rule], style="dim")
+                else Text(INVARIANTS[name].statement, style="dim")
             )
-            table.add_row(sign, Text(rule, style="bold" if broken else ""), times)
+            table.add_row(sign, Text(name, style="bold" if broken else ""), says)
         yield Padding(table, (1, 1, 0, 2))
         if report.findings:
             yield Text("")
             yield findings_table(report.findings, signs)
+        yield from _not_findings(report, self._names, signs)
         yield Text("")
+
+
+def _not_findings(report: Report, told: Sequence[InvariantName], signs: Signs) -> Iterator[RenderableType]:
+    """Breaches that no finding tells of: where they are, or that there are some."""
+    if len(told) == len(UNIFYING):
+        others = dict.fromkeys(one.invariant for one in report.breaches if one.invariant not in UNIFYING)
+        if others:
+            yield Padding(
+                Text(f"also broken: {', '.join(others)}; see --invariants all", "yellow"), (1, 1, 0, 2)
+            )
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    for name in told:
+        broken = report.breaches_of(name) if name not in UNIFYING else ()
+        for one in broken[:_PLACES_MAX]:
+            where = f"{shown(one.span.name, 60, signs)} ({one.span.span_id}) "
+            table.add_row(Text(name, style="bold"), Text(where + one.detail))
+        if len(broken) > _PLACES_MAX:
+            table.add_row(Text(name, style="bold"), Text(f"and {len(broken) - _PLACES_MAX:,} more places"))
+    if table.row_count:
+        yield Padding(table, (1, 1, 0, 2))
 
 
 def _verdict(report: Report, signs: Signs) -> Text:

@@ -1,10 +1,38 @@
-"""Is a run one unified trace tree? Named rules over the forest; every breach told as the fault behind it."""
+"""Is a run one unified trace tree, and does it keep the invariants? Named, over the forest; every breach of the tree
+told as the fault behind it.
+"""
 
 from __future__ import annotations
 
+from handrail_harness.rules.base import NAMES, Breach, Invariant, InvariantName
 from handrail_harness.rules.check import check, examine_run
+from handrail_harness.rules.facts import Facts
 from handrail_harness.rules.reading import RunSpans, find_trace, read_run
 from handrail_harness.rules.report import Report
-from handrail_harness.rules.settle import settled
+from handrail_harness.rules.settle import Clue, Condition, Settled, settle, settled
+from handrail_harness.rules.table import INVARIANTS, UNIFYING, breaches_of
+from handrail_harness.rules.waivers import Waiver, waive
 
-__all__ = ["Report", "RunSpans", "check", "examine_run", "find_trace", "read_run", "settled"]
+__all__ = [
+    "INVARIANTS",
+    "NAMES",
+    "UNIFYING",
+    "Breach",
+    "Clue",
+    "Condition",
+    "Facts",
+    "Invariant",
+    "InvariantName",
+    "Report",
+    "RunSpans",
+    "Settled",
+    "Waiver",
+    "breaches_of",
+    "check",
+    "examine_run",
+    "find_trace",
+    "read_run",
+    "settle",
+    "settled",
+    "waive",
+]

@@ -7,16 +7,19 @@ the fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from handrail_harness.findings.base import Finding, gravest_first
 from handrail_harness.forest import Forest, Key, build, key_of, parent_key_of
 from handrail_harness.printable import printable
-from handrail_harness.rules.handoffs import BrokenHandoff, Handoffs, examine, message_id_of
-from handrail_harness.rules.lineage import Disagreement, disagreements
+from handrail_harness.rules.facts import Facts
+from handrail_harness.rules.handoffs import BrokenHandoff, Handoffs, message_id_of
+from handrail_harness.rules.lineage import Disagreement
 from handrail_harness.rules.reading import RunSpans, read_run
 from handrail_harness.rules.report import Report
+from handrail_harness.rules.table import breaches_of
+from handrail_harness.rules.waivers import Waiver, apply
 from handrail_harness.sources.base import Source
 from handrail_harness.spans import Span
 from handrail_propagation.conventions import GEN_AI_AGENT_NAME, MESSAGING_DESTINATION_NAME
@@ -24,42 +27,30 @@ from handrail_propagation.conventions import GEN_AI_AGENT_NAME, MESSAGING_DESTIN
 _EVIDENCE_MAX = 20
 
 
-def check(source: Source, trace_id: str | None = None) -> Report:
+def check(source: Source, trace_id: str | None = None, waivers: Sequence[Waiver] = ()) -> Report:
     """Examine the run that a trace belongs to (the latest trace for `None`).
 
     Raises `TraceNotFound` when there is none, `SourceError` when the source cannot be read.
     """
-    return examine_run(read_run(source, trace_id))
+    return examine_run(read_run(source, trace_id), waivers)
 
 
-def examine_run(run: RunSpans) -> Report:
-    """Examine spans that have been read already."""
-    forest = build(run.spans)
-    handoffs = examine(forest)
-    suspects = frozenset(
-        key_of(span) for span in (*handoffs.stray, *(consumer for _, consumer in handoffs.mismatched))
-    )
-    differing = tuple(disagreements(forest, suspects))
+def examine_run(run: RunSpans, waivers: Sequence[Waiver] = ()) -> Report:
+    """Examine spans that have been read already; `waivers` excuse breaches of invariants."""
+    facts = Facts(build(run.spans), run.events)
+    sorted_out = apply(waivers, breaches_of(facts))
     return Report(
         source=run.source,
         trace_id=run.trace_id,
         run_id=run.run_id,
         trace_ids=run.trace_ids,
-        forest=forest,
-        handoffs=handoffs,
-        disagreements=differing,
-        findings=tuple(gravest_first(_findings(forest, handoffs, differing))),
-        rules={
-            "one_trace": len(run.trace_ids) - 1,
-            "one_root": abs(len(forest.roots) - 1),
-            "no_orphans": len(forest.orphans),
-            "unique_span_ids": len(forest.duplicates),
-            "no_cycles": len(forest.loops),
-            "handoff_received": len(handoffs.unreceived),
-            "consumer_has_handoff": len(handoffs.stray),
-            "handoff_same_message": len(handoffs.mismatched),
-            "lineage_agrees": len(differing),
-        },
+        forest=facts.forest,
+        handoffs=facts.handoffs,
+        disagreements=facts.disagreements,
+        findings=tuple(gravest_first(_findings(facts.forest, facts.handoffs, facts.disagreements))),
+        breaches=sorted_out.standing,
+        excused=sorted_out.excused,
+        unused_waivers=sorted_out.unused,
     )
 
 
@@ -116,14 +107,14 @@ def _findings(forest: Forest, handoffs: Handoffs, differing: tuple[Disagreement,
                 tuple(spans[:_EVIDENCE_MAX]),
             )
     for duplicate in forest.duplicates:
-        yield Finding(
-            duplicate.copies[0],
-            "duplicate_span",
-            "medium",
-            f"occurs {len(duplicate.copies)} times, "
-            + ("the copies are identical" if duplicate.identical else "the copies differ"),
-            (duplicate.copies[0],),
-        )
+        if not duplicate.identical:  # telemetry is delivered at least once: the same span again is no fault
+            yield Finding(
+                duplicate.copies[0],
+                "duplicate_span",
+                "medium",
+                f"occurs {len(duplicate.different)} times, the copies differ",
+                (duplicate.copies[0],),
+            )
     for loop in forest.loops:
         yield Finding(
             loop[0],

@@ -70,9 +70,8 @@ def message_id_of(span: Span) -> str:
 
 def examine(forest: Forest) -> Handoffs:
     """Look at every PRODUCER and CONSUMER span of the forest."""
-    repeated = {id(copy) for twice in forest.duplicates if twice.identical for copy in twice.copies[1:]}
     in_order = sorted(
-        (span for span in forest.spans if span.kind in ("producer", "consumer") and id(span) not in repeated),
+        (span for span in forest.distinct if span.kind in ("producer", "consumer")),
         key=lambda span: (span.start_unix_nano, span.trace_id, span.span_id),
     )
     sends = [span for span in in_order if span.kind == "producer"]

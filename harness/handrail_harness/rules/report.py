@@ -9,15 +9,22 @@ from typing import Any
 
 from handrail_harness.findings.base import Finding
 from handrail_harness.forest import Forest
+from handrail_harness.printable import printable
+from handrail_harness.rules.base import Breach, InvariantName
 from handrail_harness.rules.handoffs import Handoffs, message_id_of
 from handrail_harness.rules.lineage import Disagreement
+from handrail_harness.rules.table import INVARIANTS, UNIFYING
+from handrail_harness.rules.waivers import Waiver
 from handrail_harness.spans import Span
 from handrail_propagation.conventions import MESSAGING_DESTINATION_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run, examined. `rules` says of each rule in how many places it is broken (0: it holds)."""
+    """One run, examined. `breaches` are of every invariant, in the order of the table, each by start of span.
+
+    Breaches that a waiver excuses are in `excused` instead; `unused_waivers` excused nothing.
+    """
 
     source: str
     trace_id: str
@@ -27,12 +34,41 @@ class Report:
     handoffs: Handoffs
     disagreements: tuple[Disagreement, ...]
     findings: tuple[Finding, ...]
-    rules: dict[str, int]
+    breaches: tuple[Breach, ...]
+    excused: tuple[tuple[Breach, Waiver], ...] = ()
+    unused_waivers: tuple[Waiver, ...] = ()
+
+    @property
+    def rules(self) -> dict[InvariantName, int]:
+        """The invariants that make up "one unified tree", each with the number of places where it is broken."""
+        return {name: len(self.breaches_of(name)) for name in UNIFYING}
 
     @property
     def unified(self) -> bool:
         """Whether all spans of the run are one tree in which every hand-off arrived under its send."""
-        return bool(self.forest.spans) and not any(self.rules.values())
+        return bool(self.forest.spans) and not any(INVARIANTS[one.invariant].unifies for one in self.breaches)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every invariant holds, and every waiver was needed."""
+        return bool(self.forest.spans) and not self.breaches and not self.unused_waivers
+
+    @property
+    def final_breaches(self) -> tuple[Breach, ...]:
+        """The breaches that no further span can mend."""
+        return tuple(breach for breach in self.breaches if breach.standing == "final")
+
+    def breaches_of(self, name: InvariantName) -> tuple[Breach, ...]:
+        """Return where one invariant is broken."""
+        return tuple(breach for breach in self.breaches if breach.invariant == name)
+
+    def problems(self) -> list[str]:
+        """Return one line for each breach and each waiver that was not needed."""
+        lines = [
+            f"{one.invariant}: {printable(one.span.name, 60)} ({one.span.span_id}) {one.detail}"
+            for one in self.breaches
+        ]
+        return lines + [f"unused waiver of {waiver}" for waiver in self.unused_waivers]
 
     def tree(self) -> dict[str, Any]:
         """Return the numbers of the tree: `spans`, `traces`, `roots`, `orphans`, `unified`."""
@@ -53,6 +89,14 @@ class Report:
             "unified": self.unified,
             "tree": self.tree(),
             "rules": {name: not broken for name, broken in self.rules.items()},
+            "invariants": {
+                name: {
+                    "holds": not (broken := self.breaches_of(name)),
+                    "standing": "final" if any(one.standing == "final" for one in broken) else one_standing,
+                    "breaches": [one.document() for one in broken],
+                }
+                for name, one_standing in ((name, row.standing) for name, row in INVARIANTS.items())
+            },
             "traces": list(self.trace_ids),
             "roots": [_place(span) for span in self.forest.roots],
             "orphans": [

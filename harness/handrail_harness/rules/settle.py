@@ -1,16 +1,119 @@
-"""Waiting for a run to come to rest: its last spans are still on their way when its outcome is known."""
+"""Waiting for a run to come to rest: until it is closed, not until so many spans have arrived.
+
+Closed means: its root has ended, no span hangs below one that is still open, every message sent was received, and
+nothing new has come for a while. A breach that no further span can mend ends the wait at once.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from handrail_harness.errors import TraceNotFound
-from handrail_harness.rules.check import check
+from handrail_harness.forest import Key
+from handrail_harness.printable import printable
+from handrail_harness.rules.base import NAMES, Breach, InvariantName
+from handrail_harness.rules.check import check, examine_run
+from handrail_harness.rules.reading import RunSpans
 from handrail_harness.rules.report import Report
+from handrail_harness.rules.waivers import Waiver
 from handrail_harness.sources.base import Source
 
 _POLL: Final = 0.1  # seconds
+QUIET: Final = 0.3
+"""Seconds without a new span. Exporters in tests send every 0.1 s (`OTEL_BSP_SCHEDULE_DELAY=100`)."""
+
+ConditionName = Literal["arrived", "root_ended", "parents_ended", "handoffs_received", "quiet"]
+Clue = Callable[[], Iterable[str]]
+"""Gives lines about what the run's surroundings are doing, such as a queue's length or a worker's last lines."""
+
+_NAMED_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition of closure that does not hold, and for how many seconds now it has not."""
+
+    name: ConditionName
+    detail: str
+    open_for: float
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}, for {self.open_for:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a wait ended, with the report on what was there then.
+
+    `ended_by` is `closed`, `final_breach` (see `final_breaches`) or `deadline`; then `open_conditions` say what
+    was waited for, and `clues` what the given callbacks told, by their names.
+    """
+
+    report: Report
+    ended_by: Literal["closed", "final_breach", "deadline"]
+    waited: float
+    open_conditions: tuple[Condition, ...] = ()
+    final_breaches: tuple[Breach, ...] = ()
+    clues: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run came to rest."""
+        return self.ended_by == "closed"
+
+    def explain(self) -> str:
+        """Return why the wait ended, a line a reason; `""` for a run that came to rest."""
+        lines: list[str] = []
+        if self.ended_by == "final_breach":
+            lines.append(f"after {self.waited:.1f} s a breach that no further span can mend:")
+            lines += [f"  {one.invariant}: {one.detail}" for one in self.final_breaches]
+        elif self.ended_by == "deadline":
+            lines.append(f"not settled after {self.waited:.1f} s:")
+            lines += [f"  {condition}" for condition in self.open_conditions]
+        for name, told in self.clues.items():
+            lines.append(f"  {name}:" if told else f"  {name}: nothing")
+            lines += [f"    {line}" for line in told]
+        return "\n".join(lines)
+
+
+def settle(
+    source: Source,
+    trace: str | None,
+    *,
+    deadline: float,
+    quiet: float = QUIET,
+    invariants: Collection[InvariantName] = NAMES,
+    waivers: Sequence[Waiver] = (),
+    clues: Mapping[str, Clue] | None = None,
+) -> Settled:
+    """Wait until a run is closed, at most `deadline` seconds, and return how the wait ended.
+
+    `trace` is a trace id, the beginning of one, a run id, or `None` for the latest trace. `quiet` is for how many
+    seconds nothing new may have come. A final breach of one of `invariants` (default: all) that no waiver excuses
+    ends the wait. `clues` are asked when the run is not closed, each for its lines. Raises `SourceError` when
+    the source cannot be read, `TraceNotFound` when nothing arrives and `trace` is `None`.
+    """
+    watch = _Watch(quiet)
+    while True:
+        try:
+            report = check(source, trace, waivers)
+        except TraceNotFound:
+            if trace is None and watch.elapsed() >= deadline:
+                raise
+            report = examine_run(RunSpans(source.name, trace or "", "", (), (), ()))
+        watch.look(report)
+        final = tuple(breach for breach in report.final_breaches if breach.invariant in invariants)
+        if final:
+            return Settled(report, "final_breach", watch.elapsed(), watch.open(), final, _ask(clues))
+        if not watch.open():
+            return Settled(report, "closed", watch.elapsed())
+        left = deadline - watch.elapsed()
+        if left <= 0:
+            return Settled(report, "deadline", watch.elapsed(), watch.open(), clues=_ask(clues))
+        time.sleep(min(_POLL, left))
 
 
 def settled(source: Source, trace_id: str | None, *, wait: float) -> Report:
@@ -30,3 +133,69 @@ def settled(source: Source, trace_id: str | None, *, wait: float) -> Report:
             if report.unified or left <= 0:
                 return report
         time.sleep(min(_POLL, max(left, 0)))
+
+
+class _Watch:
+    """Which conditions are open, and since when."""
+
+    def __init__(self, quiet: float) -> None:
+        self._quiet = quiet
+        self._began = self._changed = time.monotonic()
+        self._open: dict[ConditionName, tuple[str, float]] | None = None
+        self._seen: frozenset[Key] = frozenset()
+
+    def elapsed(self) -> float:
+        """Seconds since the wait began."""
+        return time.monotonic() - self._began
+
+    def look(self, report: Report) -> None:
+        """Take note of what holds now."""
+        now = time.monotonic()
+        there = frozenset(report.forest.by_key)
+        if there != self._seen:
+            self._seen, self._changed = there, now
+        before = self._open
+        self._open = {}
+        for name, detail in _open_conditions(report):
+            since = self._began if before is None else before[name][1] if name in before else now
+            self._open[name] = (detail, since)
+        if there and now - self._changed < self._quiet:
+            self._open["quiet"] = (f"spans still come, {len(there):,} so far", self._changed)
+
+    def open(self) -> tuple[Condition, ...]:
+        """Return the conditions that do not hold."""
+        now = time.monotonic()
+        return tuple(
+            Condition(name, detail, now - since) for name, (detail, since) in (self._open or {}).items()
+        )
+
+
+def _open_conditions(report: Report) -> Iterable[tuple[ConditionName, str]]:
+    forest = report.forest
+    if not forest.spans:
+        yield "arrived", "no span of the run is there"
+        return
+    if not forest.roots:
+        yield "root_ended", "no root is there"
+    if forest.orphans:
+        first = {orphan.parent_span_id: orphan for orphan in reversed(forest.orphans)}
+        named = [f"{parent} (above {printable(span.name, 40)})" for parent, span in reversed(first.items())]
+        yield "parents_ended", f"{_listed(named)} not ended, or lost"
+    if sends := report.handoffs.unreceived:
+        named = [f"{printable(send.name, 40)} ({send.span_id})" for send in sends]
+        yield "handoffs_received", f"{_listed(named)} not received"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_MAX:,} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more
+
+
+def _ask(clues: Mapping[str, Clue] | None) -> dict[str, tuple[str, ...]]:
+    told: dict[str, tuple[str, ...]] = {}
+    for name, clue in (clues or {}).items():
+        try:
+            told[name] = tuple(printable(line, 300) for line in clue())
+        except Exception as error:  # noqa: BLE001 - a clue that cannot be had must not hide the others
+            told[name] = (f"could not be asked: {type(error).__name__}: {printable(error, 200)}",)
+    return told

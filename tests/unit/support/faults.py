@@ -77,11 +77,6 @@ def agent_span_lost(spans: Sequence[Span], pick: Callable[[Sequence[Span]], Span
     return [span for span in spans if span is not agent], "orphan", first.span_id
 
 
-def sent_twice(spans: Sequence[Span], pick: Callable[[Sequence[Span]], Span]) -> Broken:
-    span = pick(spans)
-    return [*spans, replace(span)], "duplicate_span", span.span_id
-
-
 def same_id_used_again(spans: Sequence[Span], pick: Callable[[Sequence[Span]], Span]) -> Broken:
     span = pick([span for span in spans if span.kind == "internal"])
     return [*spans, replace(span, name="something else")], "duplicate_span", span.span_id
@@ -178,7 +173,6 @@ FAULTS: tuple[Fault, ...] = (
     process_span_lost,
     send_span_lost,
     agent_span_lost,
-    sent_twice,
     same_id_used_again,
     own_parent,
     second_root,
