@@ -6,40 +6,45 @@ All keys of a run share a hash tag, so they live in one slot of a cluster. Error
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
-from urllib.parse import urlsplit
-
-import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
+from typing import TYPE_CHECKING, Any, Final
 
 from handrail_agents import lease, outcomes
 from handrail_agents.errors import JournalError, LeaseLost
 from handrail_agents.journal import Invocation, Segment, Wake
 from handrail_agents.journal_scripts import SCRIPTS
 from handrail_agents.outcomes import Outcome
+from handrail_agents.redis_client import ERRORS, connect, is_redis, without_password
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 KEPT_SECONDS: Final = 30 * 24 * 3600
 """How long a run's state outlives its last change."""
 
 
 class RedisJournal:
-    """A journal at a Redis URL. Connects when first used; each attempt is bounded to a few seconds."""
+    """A journal at a Redis URL, or behind Sentinels, in a cluster: see `redis_client.connect`.
 
-    def __init__(self, url: str) -> None:
+    Connects when first used; each attempt is bounded to a few seconds. `options` and `use_ssl` are Celery's
+    `broker_transport_options` and `broker_use_ssl`, where the URL is the broker's.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        use_ssl: Mapping[str, Any] | bool | None = None,
+    ) -> None:
         self._url = url
         try:
-            self._redis: redis.Redis = redis.Redis.from_url(
-                url,
-                decode_responses=True,
-                socket_connect_timeout=3,
-                socket_timeout=5,
-                retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-            )
+            self._redis = connect(url, options=options, use_ssl=use_ssl)
         except ValueError as error:
             raise JournalError(f"{without_password(url)} is no Redis URL: {error}") from None
+        except ERRORS as error:  # a cluster is asked at once which of its nodes has what
+            raise _no_answer(url, error) from error
 
     @cached_property
     def _scripts(self) -> dict[str, Any]:
@@ -126,21 +131,26 @@ class RedisJournal:
     def _guard(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except (redis.RedisError, OSError) as error:
-            raise JournalError(
-                f"the journal at {without_password(self._url)} does not answer ({type(error).__name__}); "
-                "start that Redis, or set journal= or HANDRAIL_REDIS_URL to one that runs"
-            ) from error
+        except ERRORS as error:
+            raise _no_answer(self._url, error) from error
 
 
-def without_password(url: str) -> str:
-    """Return a URL as it may be shown: without user and password."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
-    except ValueError:
-        return "(an unreadable URL)"
+def of_broker(app: Celery) -> RedisJournal | None:
+    """Return the journal in the Redis that is an app's broker, `None` when its broker is none."""
+    broker = app.conf.broker_url or ""
+    url = broker if isinstance(broker, str) else ";".join(broker)
+    if not url.startswith("sentinel://"):
+        url = url.split(";")[0]  # of several brokers the first one; of several Sentinels all
+    if not is_redis(url):
+        return None
+    return RedisJournal(url, options=app.conf.broker_transport_options, use_ssl=app.conf.broker_use_ssl)
+
+
+def _no_answer(url: str, error: Exception) -> JournalError:
+    return JournalError(
+        f"the journal at {without_password(url)} does not answer ({type(error).__name__}); "
+        "start that Redis, or set journal= or HANDRAIL_REDIS_URL to one that runs"
+    )
 
 
 def _key(run_id: str, invocation: str) -> str:

@@ -18,7 +18,7 @@ from handrail_agents.gate import Gate, GateMode
 from handrail_agents.job import Job
 from handrail_agents.journal import Invocation, Journal
 from handrail_agents.models.base import Model
-from handrail_agents.redis_journal import RedisJournal
+from handrail_agents.redis_journal import RedisJournal, of_broker
 from handrail_agents.run import Run
 from handrail_agents.sending import send_start
 from handrail_agents.tools import Tool
@@ -74,13 +74,9 @@ class Agents:
     @cached_property
     def journal(self) -> Journal:
         """The state of runs; raises `ConfigurationError` when no Redis is configured."""
-        url = self._journal_url
-        if url is None:
-            broker = self.app.conf.broker_url or ""
-            first = broker if isinstance(broker, str) else broker[0]
-            first = first.split(";")[0]
-            url = first if first.startswith(("redis://", "rediss://", "unix://")) else ""
-        url = url or os.environ.get(JOURNAL_VARIABLE, "").strip()
+        if self._journal_url is None and (journal := of_broker(self.app)) is not None:
+            return journal
+        url = self._journal_url or os.environ.get(JOURNAL_VARIABLE, "").strip()
         if not url:
             raise ConfigurationError(
                 f"the broker is no Redis, so the journal needs one: set journal= or {JOURNAL_VARIABLE}"

@@ -13,7 +13,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from handrail_agents.errors import BrokerError
 from handrail_agents.handoff import Header
 from handrail_agents.journal import Invocation, Wake
-from handrail_agents.redis_journal import without_password
+from handrail_agents.redis_client import without_password
 from handrail_propagation import conventions as names
 from handrail_propagation import run_context, tracer
 from handrail_propagation.redaction import redact

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from handrail_harness.errors import StackError
+from handrail_harness.stack.certificates import ServerCertificate
 from handrail_harness.stack.containers import docker_problem
 from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_harness.stack.rabbitmq import RabbitMQServer
 from handrail_harness.stack.rabbitmq_container import RabbitMQContainer
 from handrail_harness.stack.workers import Worker
+
+from .topologies import make_certificate
 
 
 @pytest.fixture(scope="session")
@@ -31,25 +34,43 @@ def redis_url(stack: EmbeddedStack) -> str:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_url() -> Iterator[str]:
-    """URL (with password) of this session's RabbitMQ; use queue names of your own.
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> ServerCertificate:
+    """A certificate for servers of this session on loopback."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
-    An installed `rabbitmq-server`, else one in a container. Where there is neither, the test is skipped, or,
-    under HANDRAIL_REQUIRE_CONTAINERS as in the gate, fails.
+
+@pytest.fixture(scope="session")
+def rabbitmq(certificate: ServerCertificate) -> Iterator[RabbitMQServer | RabbitMQContainer]:
+    """This session's RabbitMQ: an installed `rabbitmq-server`, else one in a container.
+
+    Where there is neither, the test is skipped, or, under HANDRAIL_REQUIRE_CONTAINERS as in the gate, fails.
     """
     server: RabbitMQServer | RabbitMQContainer
     try:
-        server = RabbitMQServer()
+        server = RabbitMQServer(certificate=certificate)
     except StackError as missing:
         if (problem := docker_problem()) is not None:
+            reason = f"{missing}; {problem}"
             if os.environ.get("HANDRAIL_REQUIRE_CONTAINERS", "") not in ("", "0"):
-                pytest.fail(
-                    f"HANDRAIL_REQUIRE_CONTAINERS is set, and there is no RabbitMQ: {missing}; {problem}"
-                )
-            pytest.skip(f"{missing}; {problem}")
+                pytest.fail(f"HANDRAIL_REQUIRE_CONTAINERS is set, and there is no RabbitMQ: {reason}")
+            pytest.skip(reason)
         server = RabbitMQContainer()
     with server:
-        yield server.url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(rabbitmq: RabbitMQServer | RabbitMQContainer) -> str:
+    """URL (with password) of this session's RabbitMQ; use queue names of your own."""
+    return rabbitmq.url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_tls_url(rabbitmq: RabbitMQServer | RabbitMQContainer) -> str:
+    """The same over TLS, with `certificate`; the container does not speak it."""
+    if isinstance(rabbitmq, RabbitMQContainer):
+        pytest.skip("RabbitMQ runs in a container without TLS; install rabbitmq-server")
+    return rabbitmq.tls_url
 
 
 @pytest.fixture

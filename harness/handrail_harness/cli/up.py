@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from handrail_agents.redis_client import without_password
 from handrail_harness.cli.output import print_json, stderr, stdout
 from handrail_harness.receiver.settings import GRPC_PORT, HTTP_PORT
 from handrail_harness.stack.embedded import EmbeddedStack
-from handrail_harness.stack.redis import without_password
 from handrail_harness.store.location import DATA_DIR_VARIABLE, default_data_dir
 
 _PARTS = ("redis", "receiver")

@@ -121,8 +121,6 @@ class EmbeddedStack:
 
         variables = {
             URL_VARIABLE: self.redis_url,
-            # Celery lets it go before the broker that an app names in its code.
-            "CELERY_BROKER_URL": self.redis_url,
             DATA_DIR_VARIABLE: str(self.data_dir),
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -130,6 +128,10 @@ class EmbeddedStack:
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "OTEL_BLRP_SCHEDULE_DELAY": "100",
         }
+        if self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            # Celery lets it go before the broker that an app names in its code. What is behind Sentinels or a
+            # cluster takes more than a URL to Celery, so that the app has to name it.
+            variables["CELERY_BROKER_URL"] = self.redis_url
         return variables | without_proxy(os.environ)
 
     def check(self) -> None:

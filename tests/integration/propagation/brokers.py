@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import amqp
@@ -15,10 +15,14 @@ from kombu import Connection
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A running broker; `backend` is the URL of the Redis that keeps results."""
+    """A running broker; `backend` is the URL of the Redis that keeps results.
+
+    `settings` are what Celery has to be told besides the URLs: JSON, since workers get them in their environment.
+    """
 
     url: str
     backend: str
+    settings: dict[str, Any] = field(default_factory=dict)
     system: ClassVar[str]
     """`messaging.system` of spans over it."""
 

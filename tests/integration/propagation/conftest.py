@@ -6,9 +6,11 @@ HANDRAIL_TEST_BROKER=rabbitmq every test of this folder that does not ask runs o
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ class Scene:
         self.sink = sink
         self.queue = f"propagation-{secrets.token_hex(4)}"
         self.app = Celery("producer", broker=broker.url, backend=broker.backend, set_as_current=False)
-        self.app.conf.task_default_queue = self.queue
+        self.app.conf.update(broker.settings, task_default_queue=self.queue)
         self._start = start
 
     def environ(self, **more: str) -> dict[str, str]:
@@ -47,6 +49,7 @@ class Scene:
             "TEST_QUEUE": self.queue,
             "TEST_BROKER": self.broker.url,
             "TEST_BACKEND": self.broker.backend,
+            "TEST_SETTINGS": json.dumps(self.broker.settings),
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.sink.endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
@@ -106,8 +109,8 @@ def broker(request: pytest.FixtureRequest, redis_url: str) -> Broker:
     return Redis(redis_url, backend=redis_url)
 
 
-@pytest.fixture
-def scene(broker: Broker, sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[Scene]:
+@contextmanager
+def instrumented(broker: Broker, sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[Scene]:
     """A producer that is instrumented in this process, and what it needs; put back as it was afterwards."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
@@ -120,3 +123,20 @@ def scene(broker: Broker, sink: SpanSink, worker: Callable[..., Worker]) -> Iter
     uninstrument(scene.app)
     provider.shutdown()
     scene.app.close()
+
+
+@pytest.fixture
+def scene(broker: Broker, sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[Scene]:
+    """The scene over the broker that the test asked for."""
+    with instrumented(broker, sink, worker) as scene:
+        yield scene
+
+
+SceneOver = Callable[[Broker], Scene]
+
+
+@pytest.fixture
+def scene_over(sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[SceneOver]:
+    """Make the scene over a broker of the test's own: `scene_over(Redis(url, backend=url))`, once."""
+    with ExitStack() as scenes:
+        yield lambda broker: scenes.enter_context(instrumented(broker, sink, worker))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     task_protocol=int(os.environ.get("TEST_PROTOCOL", "2")),
 )
+app.conf.update(json.loads(os.environ.get("TEST_SETTINGS", "{}")))
 if "TEST_VISIBILITY" in os.environ:
     app.conf.broker_transport_options = {
         "visibility_timeout": int(os.environ["TEST_VISIBILITY"]),

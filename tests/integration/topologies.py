@@ -1,0 +1,146 @@
+"""Redis as it is deployed: a master with a replica behind a Sentinel, and a cluster of three."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+import trustme
+
+from handrail_harness.stack.certificates import ServerCertificate
+from handrail_harness.stack.process import Child
+from handrail_harness.stack.redis import RedisServer, find_executable, free_port
+
+MASTER = "mymaster"
+SLOTS = 16384
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
+        time.sleep(0.05)
+
+
+def make_certificate(folder: Path) -> ServerCertificate:
+    """Write a certificate for 127.0.0.1 and localhost, of an authority that nobody else knows."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    files = ServerCertificate(folder / "authority.pem", folder / "server.pem", folder / "server.key")
+    authority.cert_pem.write_to_path(files.authority)
+    files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(files.key)
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A master and its replica, watched by a Sentinel."""
+
+    master: RedisServer
+    replica: RedisServer
+    sentinel_port: int
+
+    @property
+    def url(self) -> str:
+        """Celery's URL; the name of the master goes beside it."""
+        return f"sentinel://:{self.master.password}@127.0.0.1:{self.sentinel_port}/0"
+
+    def fail_over(self) -> None:
+        """Kill the master and wait until the Sentinel has made the replica master."""
+        with redis.Redis(port=self.master.port, password=self.master.password) as client:
+            client.wait(1, 5000)
+        self.master.kill()
+        with redis.Redis(port=self.replica.port, password=self.replica.password) as client:
+            wait_for(lambda: client.role()[0] == b"master", "the failover")
+        with redis.Redis(port=self.sentinel_port, decode_responses=True) as client:
+            wait_for(
+                lambda: int(client.sentinel_get_master_addr_by_name(MASTER)[1]) == self.replica.port,
+                "the Sentinel's new master",
+            )
+
+
+@contextmanager
+def watched_by_sentinel() -> Iterator[Watched]:
+    """Start a master, a replica and one Sentinel, which is a majority of its own."""
+    with ExitStack() as parts:
+        password = secrets.token_hex(8)
+        master = parts.enter_context(RedisServer(password=password, settings={"masterauth": password}))
+        replica = parts.enter_context(
+            RedisServer(
+                password=password,
+                settings={"masterauth": password, "replicaof": f"127.0.0.1 {master.port}"},
+            )
+        )
+        folder = Path(tempfile.mkdtemp(prefix="handrail-sentinel-"))
+        parts.callback(shutil.rmtree, folder)
+        port = free_port()
+        config = folder / "sentinel.conf"
+        config.write_text(
+            f"bind 127.0.0.1\nport {port}\ndir {folder}\n"
+            f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n"
+            f"sentinel auth-pass {MASTER} {password}\n"
+            f"sentinel down-after-milliseconds {MASTER} 500\n"
+            f"sentinel failover-timeout {MASTER} 2000\n"
+        )
+        sentinel = Child(
+            [find_executable(), str(config), "--sentinel"],
+            log_path=folder / "sentinel.log",
+            leftovers=[folder],
+        )
+        parts.callback(sentinel.close, grace=2)
+        with redis.Redis(port=port, decode_responses=True) as client:
+            sentinel.wait_until(
+                lambda: _sees_replica(client), what="the Sentinel (it looks for replicas)", timeout=30
+            )
+        yield Watched(master, replica, port)
+
+
+def _sees_replica(client: redis.Redis) -> bool:
+    try:
+        return any(found["master-link-status"] == "ok" for found in client.sentinel_slaves(MASTER))
+    except redis.RedisError:
+        return False
+
+
+@contextmanager
+def cluster_of_three() -> Iterator[list[RedisServer]]:
+    """Start three masters that share the slots between them."""
+    with ExitStack() as parts:
+        password = secrets.token_hex(8)
+        nodes = []
+        buses = [free_port() for _ in range(3)]
+        for bus in buses:
+            settings = {
+                "cluster-enabled": "yes",
+                "cluster-config-file": "nodes.conf",
+                "cluster-port": str(bus),
+                "cluster-node-timeout": "2000",
+            }
+            nodes.append(parts.enter_context(RedisServer(password=password, settings=settings)))
+        clients = [
+            parts.enter_context(redis.Redis(port=node.port, password=password, decode_responses=True))
+            for node in nodes
+        ]
+        bounds = [SLOTS * number // len(nodes) for number in range(len(nodes) + 1)]
+        for client, first, end in zip(clients, bounds, bounds[1:], strict=False):
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
+        for node, bus in zip(nodes[1:], buses[1:], strict=True):
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", node.port, bus)
+        wait_for(
+            lambda: all(
+                client.cluster("INFO")["cluster_state"] == "ok"
+                and int(client.cluster("INFO")["cluster_known_nodes"]) == len(nodes)
+                for client in clients
+            ),
+            "the cluster",
+        )
+        yield nodes
