@@ -17,6 +17,7 @@ from handrail_propagation.errors import ConfigurationError
 
 Protocol = Literal["http/protobuf", "grpc"]
 Trust = Literal["continue", "restart", "drop"]
+Forward = Literal["worker", "none"]
 Capture = Literal["NO_CONTENT", "EVENT_ONLY"]
 
 
@@ -106,6 +107,18 @@ class Config:
         default=256 << 20,
         doc="Bytes (or KiB, MiB, GiB) that the spool may take: above three quarters of it reads are dropped and "
         "counted, above seven eighths no effect is let through.",
+    )
+    forward: Forward = _setting(  # noqa: RUF009
+        "HANDRAIL_FORWARD",
+        default="worker",
+        doc="Who forwards the spool: `worker`, a thread of a worker's main process or of any other process that is no "
+        "pool child, one of all that share the folder; or `none` of them, since `handrail forward` does.",
+    )
+    forward_to: tuple[str, ...] = _setting(
+        "HANDRAIL_FORWARD_TO",
+        default=(),
+        doc="Where the spool is forwarded to, comma-separated: `http://host:4318`, `https://…`, `grpc://host:4317`, "
+        "`grpcs://…`. When unset, the one destination that `OTEL_EXPORTER_OTLP_*` name.",
     )
 
     @classmethod
@@ -199,5 +212,7 @@ _PARSERS: Final[dict[str, Any]] = {
     "span_events": _boolean,
     "spool_dir": _text,
     "spool_max_size": _size,
+    "forward": _OneOf(Forward),
+    "forward_to": _names,
     "capture_content": _capture,
 }

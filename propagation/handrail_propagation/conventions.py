@@ -109,6 +109,9 @@ ABANDONED_REASON: Final = "agent.abandoned.reason"
 GATE: Final = "agent.gate"
 """`off` on every span that an agent system with its gate switched off let through; absent otherwise."""
 
+RECORD_ID: Final = "agent.record.id"
+"""On what was forwarded from a spool: writer and number of its record, the same on every copy of it."""
+
 INTENT_MAX_CHARS: Final = 256
 REASONING_MAX_CHARS: Final = 512
 REASON_MAX_CHARS: Final = 512
@@ -175,6 +178,7 @@ ERROR_RETRY: Final = "retry"
 
 # --- The spool: who wrote a segment (its writer record) -----------------------------------------------------
 PROCESS_PID: Final = "process.pid"
+PROCESS_PARENT_PID: Final = "process.parent_pid"
 HOST_NAME: Final = "host.name"
 SPOOL_PROCESS_START: Final = "handrail.spool.process_start"
 SPOOL_BOOT_ID: Final = "handrail.spool.boot_id"

@@ -80,16 +80,20 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         for app in list(_apps._get_active_apps()):
             self.adopt(app)
         self._endings.connect()
+        signals.worker_init.connect(_worker_starting, weak=False)
+        signals.worker_ready.connect(_worker_started, weak=False)
         signals.worker_process_init.connect(_child_started, weak=False)
         signals.worker_process_shutdown.connect(_process_ending, weak=False)
-        signals.worker_shutdown.connect(_process_ending, weak=False)
+        signals.worker_shutdown.connect(_worker_ending, weak=False)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._active = False
         self._endings.disconnect()
+        signals.worker_init.disconnect(_worker_starting)
+        signals.worker_ready.disconnect(_worker_started)
         signals.worker_process_init.disconnect(_child_started)
         signals.worker_process_shutdown.disconnect(_process_ending)
-        signals.worker_shutdown.disconnect(_process_ending)
+        signals.worker_shutdown.disconnect(_worker_ending)
         _amqp._create_task_sender = self._create_task_sender
         _backend._call_task_errbacks = self._call_task_errbacks
         self._set_build_tracer(self._build_tracer)
@@ -153,6 +157,25 @@ class _StockSilencer:
         if self._held_back is not None and self._held_back[0].is_instrumented_by_opentelemetry:
             self._instrument(self._held_back[0], **self._held_back[1])
         self._held_back = None
+
+
+def _worker_starting(**_: Any) -> None:
+    """This is a worker's main process: it forwards the spool, and its pool children leave that to it."""
+    if (now := telemetry.current()) is not None and now.forwarding is not None:
+        now.forwarding.is_worker = True
+
+
+def _worker_started(**_: Any) -> None:
+    """The pool is there: from now on a thread does no harm to it."""
+    if (now := telemetry.current()) is not None and now.forwarding is not None:
+        now.forwarding.begin()
+
+
+def _worker_ending(**_: Any) -> None:
+    """The pool is gone: forward what is left, and end what its children could not."""
+    if (now := telemetry.current()) is not None and now.forwarding is not None:
+        now.forwarding.flush(now.config.flush_timeout, final=True)
+    _process_ending()
 
 
 def _child_started(**_: Any) -> None:

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from handrail_propagation.config import Config
 from handrail_propagation.errors import ConfigurationError
 from handrail_propagation.exporters import log_exporter, metric_exporter, span_exporter
+from handrail_propagation.forward.here import Forwarding
 from handrail_propagation.processor import RunIdProcessor
 from handrail_propagation.spool.gated import RecordGated
 from handrail_propagation.spool.process import Spool
@@ -58,9 +59,14 @@ def build(
         if config.metrics_exporter:
             metrics.set_meter_provider(meters)
     _stamp_run_ids(traces)
-    recorder = _record(config, traces, logs) if config.spool_dir else None
+    recorder, forwarding = _record(config, traces, logs) if config.spool_dir else (None, None)
     return Telemetry(
-        tracer_provider=traces, logger_provider=logs, meter_provider=meters, config=config, recorder=recorder
+        tracer_provider=traces,
+        logger_provider=logs,
+        meter_provider=meters,
+        config=config,
+        recorder=recorder,
+        forwarding=forwarding,
     )
 
 
@@ -106,7 +112,9 @@ def _meter_provider(config: Config, resource: Resource) -> MeterProvider:
     return SdkMeterProvider(resource=resource, metric_readers=readers)
 
 
-def _record(config: Config, traces: TracerProvider, logs: LoggerProvider) -> Recorder:
+def _record(
+    config: Config, traces: TracerProvider, logs: LoggerProvider
+) -> tuple[Recorder, Forwarding | None]:
     """Add the spool's processors to the providers, and keep samplers from deciding against what must be recorded."""
     if config.disabled:
         raise ConfigurationError(
@@ -118,10 +126,11 @@ def _record(config: Config, traces: TracerProvider, logs: LoggerProvider) -> Rec
             f"{type(traces).__name__} and {type(logs).__name__}."
         )
     recorder = Recorder(Spool(Path(config.spool_dir), max_size=config.spool_max_size))
+    forwarding = Forwarding.of(recorder.spool, config)
     traces.sampler = RecordGated(traces.sampler)
-    traces.add_span_processor(SpoolSpanProcessor(recorder))
+    traces.add_span_processor(SpoolSpanProcessor(recorder, forwarding))
     logs.add_log_record_processor(SpoolLogRecordProcessor(recorder))
-    return recorder
+    return recorder, forwarding
 
 
 def _stamp_run_ids(provider: TracerProvider) -> None:

@@ -22,6 +22,7 @@ from handrail_propagation.metrics import messaging_metrics as messaging_metrics_
 if TYPE_CHECKING:
     from celery import Celery
 
+    from handrail_propagation.forward.here import Forwarding
     from handrail_propagation.spool.processor import Recorder
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Telemetry:
     config: Config
     recorder: Recorder | None = None
     """What writes to the spool, if there is one."""
+    forwarding: Forwarding | None = None
+    """What forwards the spool from this process, if that is its job."""
     tracer: Tracer = field(init=False)
     event_logger: Logger = field(init=False)
     messaging_metrics: MessagingMetrics | None = field(init=False)
@@ -111,6 +114,8 @@ def uninstrument(app: Celery | None = None) -> None:
         instrumentor.uninstrument()
     if _current is not None:
         _current.flush(_current.config.flush_timeout)
+        if _current.forwarding is not None:
+            _current.forwarding.finish()
     _current = None
 
 

@@ -41,7 +41,7 @@ def record_into(folder: Path, *, files: Files = FILES, segment_size: int | None 
     """Set up this process's telemetry with a spool, as `instrument()` does, and let `before_act` use it."""
     resource = Resource({"service.name": "faults"})
     now = build(
-        Config(spool_dir=str(folder)),
+        Config(spool_dir=str(folder), forward="none"),
         tracer_provider=TracerProvider(resource=resource, shutdown_on_exit=False),
         logger_provider=LoggerProvider(resource=resource, shutdown_on_exit=False),
         meter_provider=None,

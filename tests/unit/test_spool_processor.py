@@ -38,7 +38,7 @@ def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     made: list[Telemetry] = []
 
     def start(sampler: Any = None, **settings: Any) -> Telemetry:
-        config = Config(spool_dir=str(tmp_path / "spool"), **settings)
+        config = Config(spool_dir=str(tmp_path / "spool"), forward="none", **settings)
         now = build(
             config,
             tracer_provider=TracerProvider(sampler=sampler, resource=Resource({"service.name": "test"})),
@@ -103,7 +103,7 @@ def test_each_record_names_its_service_and_scope(recording: Callable[..., Teleme
             pass
         now.tracer_provider.get_tracer("their.library", "1.2").start_span("theirs").end()
     origins = _records(tmp_path / "spool", Kind.ORIGIN)
-    assert [record.origin for record in origins] == [0, 0]
+    assert [record.origin for record in origins] == [1, 2]
     described = [ResourceSpans.FromString(record.payload) for record in origins]
     assert [origin.scope_spans[0].scope.name for origin in described] == ["handrail", "their.library"]
     assert {origin.resource.attributes[0].value.string_value for origin in described} == {"test"}
@@ -260,7 +260,7 @@ def test_own_providers_do_not_export_beside_the_spool(
     """With a spool the providers that we make have no batch processors: records leave through the spool only."""
     from handrail_propagation import providers
 
-    config = Config(spool_dir=str(tmp_path / "spool"))
+    config = Config(spool_dir=str(tmp_path / "spool"), forward="none")
     resource = Resource({})
     assert not providers._tracer_provider(config, resource)._active_span_processor._span_processors
     logs = providers._logger_provider(config, resource)

@@ -35,6 +35,7 @@ COMMANDS = {
     "up": "up",
     "serve": "serve",
     "traces": "traces",
+    "forward": "forward",
     "spool": "spool",
 }
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from handrail_harness.cli.arguments import SpoolFolder, spool_folder
 from handrail_harness.cli.output import print_error, print_json, stdout
 from handrail_propagation import ConfigurationError
 from handrail_propagation.spool.accounting import Account, Line, account
@@ -23,22 +22,14 @@ def _group() -> None:
 
 @spool.command()
 def status(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DIR]", help="The spool folder; HANDRAIL_SPOOL_DIR when left out.", show_default=False
-        ),
-    ] = None,
+    folder: SpoolFolder = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Print the account: recorded = delivered + pending + quarantined, for each writer.
 
     The exit status is 1 when records are quarantined or were dropped, 2 when the folder cannot be read.
     """
-    if folder is None:
-        if not os.environ.get("HANDRAIL_SPOOL_DIR"):
-            raise ConfigurationError("which spool? Give its folder, or set HANDRAIL_SPOOL_DIR.")
-        folder = Path(os.environ["HANDRAIL_SPOOL_DIR"])
+    folder = spool_folder(folder)
     try:
         found = account(folder)
     except OSError as error:

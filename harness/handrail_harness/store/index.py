@@ -57,7 +57,7 @@ class SQLiteIndex:
 
     def insert(self, items: Sequence[Record | Damage]) -> None:
         """Add records in their order and move `position` behind the last one, both or neither."""
-        rows, damages, sequence = wire.Rows(), list[Damage](), self._sequence
+        rows, damages, sequence = wire.Rows(known=self._is_known), list[Damage](), self._sequence
         for item in items:
             if isinstance(item, Damage):
                 damages.append(item)
@@ -170,8 +170,11 @@ class SQLiteIndex:
     def _insert_rows(self, rows: wire.Rows) -> None:
         for table, added in (("span", rows.spans), ("event", rows.events)):
             self._writer.executemany(
-                f"INSERT INTO {table} (trace_id, context, record, data) VALUES (?, ?, ?, ?)",  # noqa: S608
-                [(row.trace_id, self._context(row.context), row.record, row.data) for row in added],
+                f"INSERT INTO {table} (trace_id, context, record, data, record_id) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+                [
+                    (row.trace_id, self._context(row.context), row.record, row.data, row.record_id)
+                    for row in added
+                ],
             )
         self._writer.executemany(
             "INSERT OR IGNORE INTO run (run_id, trace_id, first_record) VALUES (?, ?, ?)",
@@ -194,6 +197,10 @@ class SQLiteIndex:
             "INSERT INTO damage (segment, offset, length, reason, next_offset) VALUES (?, ?, ?, ?, ?)",
             [(*damage.at, damage.length, damage.reason, damage.next.offset) for damage in damages],
         )
+
+    def _is_known(self, table: str, record_id: str) -> bool:
+        found = self._writer.execute(f"SELECT 1 FROM {table} WHERE record_id = ?", (record_id,)).fetchone()  # noqa: S608
+        return found is not None
 
     def _context(self, context: wire.Context) -> int:
         known = self._contexts.get(context)

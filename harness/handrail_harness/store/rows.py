@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as WireLog
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
@@ -45,6 +47,8 @@ class Row:
     context: Context
     record: int
     data: bytes
+    record_id: str | None = None
+    """`agent.record.id`, on what came from a spool."""
 
 
 @dataclass(slots=True)
@@ -70,12 +74,18 @@ class TraceRow:
 
 @dataclass(slots=True)
 class Rows:
-    """Everything that some records add to the index."""
+    """Everything that some records add to the index.
+
+    A forwarder delivers at least once: what has a record id that was seen before is a copy of that one record.
+    `known` says whether the index has an id, in the table of that name.
+    """
 
     spans: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     runs: dict[tuple[str, bytes], int] = field(default_factory=dict)
     traces: dict[bytes, TraceRow] = field(default_factory=dict)
+    known: Callable[[str, str], bool] = lambda table, record_id: False
+    _added: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
         """Add one record; raises `MalformedOTLP`, with nothing added, when it is not what it should be."""
@@ -95,8 +105,13 @@ class Rows:
                 scope = scoped.scope.SerializeToString()
                 context = Context(resource, scope, group.schema_url, scoped.schema_url)
                 for span in scoped.spans:
-                    self.spans.append(Row(span.trace_id, context, sequence, span.SerializeToString()))
-                    run_id = run_id_of(span)
+                    record_id = attribute_of(span, conventions.RECORD_ID) or None
+                    if record_id is not None and self._is_copy("span", record_id):
+                        continue
+                    self.spans.append(
+                        Row(span.trace_id, context, sequence, span.SerializeToString(), record_id)
+                    )
+                    run_id = attribute_of(span, conventions.RUN_ID)
                     if run_id:
                         self.runs.setdefault((run_id, span.trace_id), sequence)
                     self.traces.setdefault(span.trace_id, TraceRow()).add(span, run_id)
@@ -107,11 +122,19 @@ class Rows:
             for scoped in group.scope_logs:
                 scope = scoped.scope.SerializeToString()
                 context = Context(resource, scope, group.schema_url, scoped.schema_url)
-                self.events += [
-                    Row(log.trace_id, context, sequence, log.SerializeToString())
-                    for log in scoped.log_records
-                    if log.event_name
-                ]
+                for log in scoped.log_records:
+                    record_id = attribute_of(log, conventions.RECORD_ID) or None
+                    if not log.event_name or (record_id is not None and self._is_copy("event", record_id)):
+                        continue
+                    self.events.append(
+                        Row(log.trace_id, context, sequence, log.SerializeToString(), record_id)
+                    )
+
+    def _is_copy(self, table: str, record_id: str) -> bool:
+        if (table, record_id) in self._added or self.known(table, record_id):
+            return True
+        self._added.add((table, record_id))
+        return False
 
 
 def decode(encoding: int, payload: bytes, request: type[Request]) -> Request:
@@ -121,11 +144,11 @@ def decode(encoding: int, payload: bytes, request: type[Request]) -> Request:
     return parse_protobuf(payload, request)
 
 
-def run_id_of(span: WireSpan) -> str:
-    """Return `agent.run.id` of a span, or `""`."""
+def attribute_of(item: WireSpan | WireLog, name: str) -> str:
+    """Return a text attribute of a span or log record, or `""`."""
     found = ""
-    for pair in span.attributes:
-        if pair.key == conventions.RUN_ID:
+    for pair in item.attributes:
+        if pair.key == name:
             found = pair.value.string_value
     return found
 

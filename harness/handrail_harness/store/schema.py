@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 # `context` holds what spans share: the resource and scope that they were exported under. A span is kept as
 # its wire bytes, so that whatever a reader may ask later is still there. `record` is the raw log's sequence
-# number.
+# number, `record_id` what a forwarder gave it (agent.record.id): a copy with the same id is not added again.
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE context (
@@ -15,14 +15,16 @@ CREATE TABLE context (
 );
 CREATE TABLE span (
     id INTEGER PRIMARY KEY, trace_id BLOB NOT NULL, context INTEGER NOT NULL, record INTEGER NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL, record_id TEXT
 );
 CREATE INDEX span_by_trace ON span (trace_id);
+CREATE UNIQUE INDEX span_by_record_id ON span (record_id) WHERE record_id IS NOT NULL;
 CREATE TABLE event (
     id INTEGER PRIMARY KEY, trace_id BLOB NOT NULL, context INTEGER NOT NULL, record INTEGER NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL, record_id TEXT
 );
 CREATE INDEX event_by_trace ON event (trace_id);
+CREATE UNIQUE INDEX event_by_record_id ON event (record_id) WHERE record_id IS NOT NULL;
 CREATE TABLE run (
     run_id TEXT NOT NULL, trace_id BLOB NOT NULL, first_record INTEGER NOT NULL,
     PRIMARY KEY (run_id, trace_id)

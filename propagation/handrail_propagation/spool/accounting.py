@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from handrail_propagation.spool import ledger
 from handrail_propagation.spool.ledger import Entry, Ledger
-from handrail_propagation.spool.reader import Place, WriterState, survey
+from handrail_propagation.spool.reader import Place, WriterState, segments, survey
 
 _TRIES: Final = 5
 
@@ -113,17 +114,15 @@ def account(folder: Path) -> Account:
     """
     for _ in range(_TRIES):
         ledgers = ledger.load_all(folder)
-        settled = _settled(ledgers)
+        present = segments(folder)
+        settled = _settled(ledgers, present)
         states = survey(folder, {writer: entry.cursor for writer, entry in settled.items()})
         if (
             ledger.load_all(folder) == ledgers
         ):  # else segments may be gone that the ledgers still held pending
             break
-    lines = [_line(state, settled.pop(state.id, Entry())) for state in states]
-    for writer, entry in settled.items():
-        number = entry.cursor.sequence
-        lines.append(WriterLine(number, entry.delivered, 0, entry.quarantined, entry.dropped, writer=writer))
-    finished = _finished(ledgers)
+    lines = [_line(state, settled.get(state.id, Entry())) for state in states]
+    finished = _finished(ledgers, present)
     total = Line()
     for line in (finished, *lines):
         total.add(line)
@@ -131,29 +130,37 @@ def account(folder: Path) -> Account:
     return Account(folder, total, finished, lines, [one.destination for one in ledgers], size)
 
 
-def _settled(ledgers: list[Ledger]) -> dict[int, Entry]:
-    """Return, for each writer, the entry of the destination that is furthest behind."""
+def _settled(ledgers: list[Ledger], present: Container[int]) -> dict[int, Entry]:
+    """Return, for each writer that has segments, the entry of the destination that is furthest behind."""
     settled: dict[int, Entry] = {}
-    for writer in {writer for one in ledgers for writer in one.writers}:
+    for writer in {writer for one in ledgers for writer in one.writers if writer in present}:
         entries = [one.writers.get(writer, Entry()) for one in ledgers]
-        settled[writer] = min(entries, key=lambda entry: entry.cursor.sequence)
+        settled[writer] = min(entries, key=lambda entry: (entry.cursor.sequence, -entry.quarantined))
     return settled
 
 
-def _finished(ledgers: list[Ledger]) -> Line:
-    """A writer is finished at all destinations at once: they differ only in what was refused."""
-    if not ledgers:
-        return Line()
-    totals = max((one.finished for one in ledgers), key=lambda totals: totals.quarantined)
-    recorded = totals.delivered + totals.quarantined
-    return Line(recorded, totals.delivered, 0, totals.quarantined, totals.dropped)
+def _finished(ledgers: list[Ledger], present: Container[int]) -> Line:
+    """A writer without segments is finished at all destinations, whether their ledgers say so yet or not.
+
+    They differ only in what was refused.
+    """
+    lines = []
+    for one in ledgers:
+        totals = one.finished
+        line = Line(0, totals.delivered, 0, totals.quarantined, totals.dropped)
+        for writer, entry in one.writers.items():
+            if writer not in present:
+                line.add(Line(0, entry.delivered, entry.opens, entry.quarantined, entry.dropped))
+        line.recorded = line.delivered + line.pending + line.quarantined
+        lines.append(line)
+    return max(lines, key=lambda line: line.quarantined, default=Line())
 
 
 def _line(state: WriterState, entry: Entry) -> WriterLine:
     return WriterLine(
         recorded=state.recorded,
         delivered=entry.delivered,
-        pending=state.intact,
+        pending=state.intact + entry.opens,
         quarantined=entry.quarantined + state.quarantined,
         dropped=max(state.dropped, entry.dropped),
         writer=state.id,

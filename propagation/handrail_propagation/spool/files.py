@@ -6,6 +6,7 @@ Tests replace the object to record the calls, to fail them, or to die between th
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -65,6 +66,19 @@ class Files:
     def size(self, descriptor: int) -> int:
         """Return a file's size in bytes."""
         return os.fstat(descriptor).st_size
+
+    def replace(self, path: Path, unfinished: Path, data: bytes) -> None:
+        """Give `path` a new content, in one step and on disk when this returns; by way of the file `unfinished`."""
+        self.unlink(unfinished)
+        descriptor = self.create(unfinished)
+        try:
+            if self.write(descriptor, data) != len(data):
+                raise OSError(errno.ENOSPC, "could only be written in part", str(unfinished))
+            self.sync(descriptor)
+        finally:
+            self.close(descriptor)
+        self.rename(unfinished, path)
+        self.sync_folder(path.parent)
 
     def used(self, folder: Path) -> int:
         """Return the bytes of all files in `folder`."""

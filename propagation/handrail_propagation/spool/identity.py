@@ -23,6 +23,8 @@ class Identity:
     boot_id: str = ""
     pid_namespace: str = ""
     host: str = ""
+    parent_pid: int = 0
+    """Of a pool child: the worker's main process, which will know how it ended."""
 
     @classmethod
     def here(cls) -> Identity:
@@ -30,9 +32,10 @@ class Identity:
         return cls(
             pid=os.getpid(),
             start_time=start_time(os.getpid()),
-            boot_id=_read("/proc/sys/kernel/random/boot_id"),
+            boot_id=boot_id(),
             pid_namespace=pid_namespace(),
             host=socket.gethostname(),
+            parent_pid=os.getppid(),
         )
 
     @classmethod
@@ -49,12 +52,16 @@ class Identity:
         def text(name: str) -> str:
             return found[name].string_value if name in found else ""
 
+        def number(name: str) -> int:
+            return found[name].int_value if name in found else 0
+
         return cls(
-            pid=found[names.PROCESS_PID].int_value if names.PROCESS_PID in found else 0,
+            pid=number(names.PROCESS_PID),
             start_time=text(names.SPOOL_PROCESS_START),
             boot_id=text(names.SPOOL_BOOT_ID),
             pid_namespace=text(names.SPOOL_PID_NAMESPACE),
             host=text(names.HOST_NAME),
+            parent_pid=number(names.PROCESS_PARENT_PID),
         )
 
     def encode(self) -> bytes:
@@ -65,7 +72,8 @@ class Identity:
             names.SPOOL_PID_NAMESPACE: self.pid_namespace,
             names.HOST_NAME: self.host,
         }
-        attributes = [KeyValue(key=names.PROCESS_PID, value=AnyValue(int_value=self.pid))]
+        numbers = {names.PROCESS_PID: self.pid, names.PROCESS_PARENT_PID: self.parent_pid}
+        attributes = [KeyValue(key=key, value=AnyValue(int_value=value)) for key, value in numbers.items()]
         attributes += [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in texts.items()]
         return Resource(attributes=attributes).SerializeToString()
 
@@ -75,6 +83,11 @@ def start_time(pid: int) -> str:
     # proc(5): field 22; the second field is in parentheses and may hold anything
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""
+
+
+def boot_id() -> str:
+    """Return what tells this boot of the machine from others; empty where the system does not say."""
+    return _read("/proc/sys/kernel/random/boot_id")
 
 
 def pid_namespace() -> str:

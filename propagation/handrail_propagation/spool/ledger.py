@@ -31,11 +31,15 @@ class Entry:
     """Of the `cursor.sequence` settled records, those that are damaged or were refused for good."""
     dropped: int = 0
     """What its last settled record said that it had dropped."""
+    opens: int = 0
+    """Of the settled records, the starts of spans that have not ended: they are delivered with the span."""
+    closed: bool = False
+    """The writer is gone, everything was read, and the spans that it left open were ended for it."""
 
     @property
     def delivered(self) -> int:
         """Records that the destination has acknowledged."""
-        return self.cursor.sequence - self.quarantined
+        return self.cursor.sequence - self.quarantined - self.opens
 
 
 @dataclass(slots=True)
@@ -55,6 +59,13 @@ class Ledger:
     destination: str
     writers: dict[int, Entry] = field(default_factory=dict)
     finished: Totals = field(default_factory=Totals)
+    declined: int = 0
+    """Of the delivered records, log records that the destination has no place for."""
+
+    @property
+    def delivered(self) -> int:
+        """Records that the destination has acknowledged, of all writers."""
+        return self.finished.delivered + sum(entry.delivered for entry in self.writers.values())
 
     @classmethod
     def load(cls, folder: Path, destination: str) -> Ledger:
@@ -77,18 +88,7 @@ class Ledger:
         """Replace the destination's ledger; when this returns it is on disk. Raises `OSError`."""
         path = path_of(folder, self.destination)
         files.make_folder(path.parent)
-        unfinished = path.with_suffix(".new")
-        files.unlink(unfinished)
-        descriptor = files.create(unfinished)
-        try:
-            text = json.dumps(self.to_json()).encode()
-            if files.write(descriptor, text) != len(text):
-                raise OSError(28, "the ledger could only be written in part", str(unfinished))
-            files.sync(descriptor)
-        finally:
-            files.close(descriptor)
-        files.rename(unfinished, path)
-        files.sync_folder(path.parent)
+        files.replace(path, path.with_suffix(".new"), json.dumps(self.to_json()).encode())
 
     def to_json(self) -> dict[str, Any]:
         """Return the ledger as JSON can hold it."""
@@ -97,6 +97,7 @@ class Ledger:
             "destination": self.destination,
             "writers": {f"{writer:016x}": asdict(entry) for writer, entry in self.writers.items()},
             "finished": asdict(self.finished),
+            "declined": self.declined,
         }
 
 
@@ -125,11 +126,13 @@ def _read(path: Path) -> Ledger | None:
                 Cursor(**{name: int(number) for name, number in entry["cursor"].items()}),
                 int(entry["quarantined"]),
                 int(entry["dropped"]),
+                int(entry.get("opens", 0)),
+                bool(entry.get("closed", False)),
             )
             for writer, entry in document["writers"].items()
         }
         finished = Totals(**{name: int(number) for name, number in document["finished"].items()})
-        return Ledger(str(document["destination"]), writers, finished)
+        return Ledger(str(document["destination"]), writers, finished, int(document.get("declined", 0)))
     except (FileNotFoundError, IsADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

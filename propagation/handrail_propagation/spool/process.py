@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from handrail_propagation.errors import ConfigurationError
@@ -35,6 +36,8 @@ class Spool:
         self._lock = threading.Lock()
         self._writer: Writer | None = None
         self._pid = 0
+        self.on_first_record: Callable[[], None] | None = None
+        """Called in each process that begins to write."""
         try:
             files.make_folder(self.folder)
             mode = self.folder.stat().st_mode
@@ -53,12 +56,18 @@ class Spool:
         writer = self._writer
         return writer if writer is not None and self._pid == os.getpid() else self._new_writer()
 
+    def written(self) -> tuple[int, int] | None:
+        """Return this process's writer id and the number of its last record; `None` before the first."""
+        writer = self._writer
+        return (writer.id, writer.recorded) if writer is not None and self._pid == os.getpid() else None
+
     def close(self) -> None:
         """End this process's writer in good order, if it has one."""
         if self._writer is not None and self._pid == os.getpid():
             self._writer.close()
 
     def _new_writer(self) -> Writer:
+        first = False
         with self._lock:
             pid = os.getpid()
             if self._writer is None or self._pid != pid:
@@ -70,7 +79,11 @@ class Spool:
                     files=self._files,
                 )
                 self._pid = pid
-            return self._writer
+                first = True
+            writer = self._writer
+        if first and self.on_first_record is not None:
+            self.on_first_record()
+        return writer
 
     def _forked(self) -> None:
         """In a child: another thread of the parent may have held any of these locks."""

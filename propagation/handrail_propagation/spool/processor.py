@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
@@ -20,6 +20,9 @@ from handrail_propagation.spool.gated import EVENTS, is_gated
 from handrail_propagation.spool.process import Spool
 from handrail_propagation.spool.record import Kind
 from handrail_propagation.spool.writer import Keep, NotRecorded, Writer
+
+if TYPE_CHECKING:
+    from handrail_propagation.forward.here import Forwarding
 
 _log = logging.getLogger(__name__)
 
@@ -102,10 +105,11 @@ class Recorder:
 
 
 class SpoolSpanProcessor(SpanProcessor):
-    """Records when a span starts and when it ends."""
+    """Records when a span starts and when it ends; `forwarding` is who ships it from this process, if anybody."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, forwarding: Forwarding | None = None) -> None:
         self.recorder = recorder
+        self.forwarding = forwarding
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Called by the SDK when a span starts."""
@@ -116,12 +120,14 @@ class SpoolSpanProcessor(SpanProcessor):
         self.recorder.end(span)
 
     def shutdown(self) -> None:
-        """Say in the spool that this process ended in good order."""
+        """Say in the spool that this process ended in good order, and forward what can still be forwarded."""
         self.recorder.spool.close()
+        if self.forwarding is not None:
+            self.forwarding.finish()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Nothing waits in here."""
-        return True
+        """Nothing waits in here: what is recorded is in the spool; forward it, where this process does that."""
+        return self.forwarding is None or self.forwarding.flush(timeout_millis / 1000)
 
 
 class SpoolLogRecordProcessor(LogRecordProcessor):

@@ -17,7 +17,7 @@ from handrail_propagation.spool.record import MAX_PAYLOAD, Damage, Kind, Record,
 from handrail_propagation.spool.segments import parse_name
 from handrail_propagation.spool.writer import SEGMENT_SIZE
 
-_MAX_FILE: Final = 2 * (SEGMENT_SIZE + MAX_PAYLOAD)
+MAX_FILE: Final = 2 * (SEGMENT_SIZE + MAX_PAYLOAD)
 """Bytes; what is longer has not been written by a writer of ours, and only its beginning is read."""
 
 
@@ -122,7 +122,7 @@ def read(segment: SegmentFile, offset: int = 0) -> Iterator[Record | Damage]:
     try:
         with segment.path.open("rb") as file:
             file.seek(offset)
-            data = file.read(_MAX_FILE)
+            data = file.read(MAX_FILE)
             rest = os.fstat(file.fileno()).st_size - offset - len(data)
     except FileNotFoundError:
         return

@@ -229,8 +229,9 @@ class Writer:
         if record.origin:
             number = segment.origins.get(record.origin, 0)
             if not number:
-                self._write_frame(segment, Kind.ORIGIN, record.origin, 0)
-                number = segment.origins[record.origin] = len(segment.origins) + 1
+                number = len(segment.origins) + 1
+                self._write_frame(segment, Kind.ORIGIN, record.origin, number)
+                segment.origins[record.origin] = number
         self._write_frame(segment, record.kind, record.payload, number)
         return self._sequence
 

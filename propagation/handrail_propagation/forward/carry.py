@@ -1,0 +1,54 @@
+"""Starts of open spans whose segment is deleted: `{writer}.open` holds them, in frames as a segment does.
+
+Else one span that stays open for an hour would keep every segment of its writer for an hour.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from handrail_propagation.forward.frames import frames
+from handrail_propagation.forward.stream import NO_ORIGIN, Start
+from handrail_propagation.forward.wire import Origin, key_of
+from handrail_propagation.spool.files import Files
+from handrail_propagation.spool.record import Damage, Kind, pack
+
+SUFFIX: Final = ".open"
+
+
+def path_of(folder: Path, writer: int) -> Path:
+    """Return the file of a writer's carried starts."""
+    return folder / f"{writer:016x}{SUFFIX}"
+
+
+def load(folder: Path, writer: int, origin: Callable[[bytes], Origin]) -> dict[bytes, Start]:
+    """Return the starts that are carried for a writer: trace and span id → start."""
+    starts: dict[bytes, Start] = {}
+    current = NO_ORIGIN
+    with contextlib.suppress(FileNotFoundError):
+        for frame in frames(path_of(folder, writer).read_bytes(), writer):
+            if isinstance(frame, Damage):
+                continue
+            kind, _, _, sequence, payload, _ = frame
+            if kind == Kind.ORIGIN:
+                current = origin(payload)
+            elif kind == Kind.SPAN_START:
+                starts[key_of(payload)] = Start(sequence, current, payload)
+    return starts
+
+
+def save(folder: Path, writer: int, starts: Mapping[bytes, Start], files: Files) -> None:
+    """Replace what is carried for a writer, durably; nothing carried is no file. Raises `OSError`."""
+    path = path_of(folder, writer)
+    if not starts:
+        files.unlink(path)
+        return
+    data = b"".join(
+        pack(Kind.ORIGIN, writer, 0, start.origin.payload)
+        + pack(Kind.SPAN_START, writer, start.sequence, start.payload)
+        for start in starts.values()
+    )
+    files.replace(path, path.with_suffix(".carry"), data)

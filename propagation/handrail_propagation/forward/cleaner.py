@@ -1,0 +1,90 @@
+"""Deletes what every destination has acknowledged: oldest segment first, never before the ledgers on disk say so."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from handrail_propagation.forward import carry
+from handrail_propagation.forward.quarantine import Quarantine
+from handrail_propagation.forward.shipper import Shipper
+from handrail_propagation.forward.stream import Stream
+from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.reader import SegmentFile, segments
+from handrail_propagation.spool.segments import UNFINISHED
+
+_log = logging.getLogger(__name__)
+_UNFINISHED_AGE: Final = 60.0
+"""Seconds; a segment gets its first record, and its name, within milliseconds."""
+
+
+class Cleaner:
+    """Keeps one spool's folder small, for all of its destinations together."""
+
+    def __init__(self, folder: Path, quarantine: Quarantine, files: Files = FILES) -> None:
+        self._folder = folder
+        self._quarantine = quarantine
+        self._files = files
+        self._lock = threading.Lock()
+        self._swept = 0.0
+
+    def clean(self, shippers: Sequence[Shipper]) -> None:
+        """Delete what may be deleted; does nothing while another thread is at it."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            for writer, files in segments(self._folder).items():
+                self._clean(writer, files, shippers)
+            self._sweep()
+        except OSError as error:
+            _log.error("segments could not be deleted: %s", error)
+        finally:
+            self._lock.release()
+
+    def _clean(self, writer: int, files: list[SegmentFile], shippers: Sequence[Shipper]) -> None:
+        streams: list[Stream] = []
+        for shipper in shippers:
+            with shipper.lock:
+                stream = shipper.streams.get(writer)
+                saved = shipper.saved_writers.get(writer)
+                if stream is None or saved is None:
+                    return
+                streams.append(stream)
+        saved_entries = [shipper.saved_writers[writer] for shipper in shippers]
+        if all(entry.closed for entry in saved_entries):
+            for file in files:
+                self._let_go(file)
+            self._files.unlink(carry.path_of(self._folder, writer))
+            return  # each ledger adds it to its totals when it finds the segments gone
+        behind = min(range(len(streams)), key=lambda each: saved_entries[each].cursor)
+        until = saved_entries[behind].cursor.index
+        done = [file for file in files if file.index < until]
+        if not done or any(stream.is_needed(until) for stream in streams):
+            return
+        carry.save(self._folder, writer, streams[behind].carry.get(until - 1, {}), self._files)
+        for file in done:
+            self._let_go(file)
+        for stream in streams:
+            stream.deleted(until)
+
+    def _let_go(self, file: SegmentFile) -> None:
+        if self._quarantine.has(file.path):
+            self._quarantine.keep(file.path)
+        else:
+            self._files.unlink(file.path)
+
+    def _sweep(self) -> None:
+        """Delete segments that never got their first record, because their writer died."""
+        now = time.time()
+        if now - self._swept < _UNFINISHED_AGE:
+            return
+        self._swept = now
+        for path in self._folder.glob(f"*{UNFINISHED}"):
+            with contextlib.suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > _UNFINISHED_AGE:
+                    self._files.unlink(path)

@@ -1,0 +1,57 @@
+"""The ledgers that a forwarder starts from, when destinations were added, changed or given up since the last one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from handrail_propagation.spool.files import Files
+from handrail_propagation.spool.ledger import Entry, Ledger, load_all, path_of
+
+_log = logging.getLogger(__name__)
+_GIVEN_UP: Final = ".given-up"
+
+
+def ledgers_for(folder: Path, destinations: Sequence[str], files: Files) -> list[Ledger]:
+    """Return each destination's ledger.
+
+    A new destination begins with what has not been delivered everywhere yet. The ledger of a destination that is not
+    named any more is put aside: nothing waits for it.
+    """
+    known = {ledger.destination: ledger for ledger in load_all(folder)}
+    furthest_behind = _furthest_behind(list(known.values()))
+    ledgers = []
+    for name in destinations:
+        ledger = known.get(name)
+        if ledger is None:
+            ledger = replace(furthest_behind, destination=name, writers=dict(furthest_behind.writers))
+            ledger.finished = replace(furthest_behind.finished)
+            ledger.save(folder, files)
+        ledgers.append(ledger)
+    for name in known.keys() - set(destinations):
+        path = path_of(folder, name)
+        _log.warning(
+            "%s is no destination of %s any more: its ledger is put aside, and what it has not acknowledged will "
+            "not be kept for it",
+            name,
+            folder,
+        )
+        files.rename(path, path.with_suffix(_GIVEN_UP))
+    return ledgers
+
+
+def _furthest_behind(ledgers: list[Ledger]) -> Ledger:
+    if not ledgers:
+        return Ledger("")
+    merged = replace(max(ledgers, key=lambda ledger: ledger.finished.quarantined), declined=0)
+    merged.writers = {
+        writer: min(
+            (ledger.writers.get(writer, Entry()) for ledger in ledgers),
+            key=lambda entry: (entry.cursor.sequence, -entry.quarantined),
+        )
+        for writer in {writer for ledger in ledgers for writer in ledger.writers}
+    }
+    return merged

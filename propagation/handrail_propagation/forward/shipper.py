@@ -1,0 +1,272 @@
+"""One destination: reads every writer's records, sends them in order, and keeps its ledger.
+
+A batch is settled when the destination has acknowledged all of it, and the ledger says so only after that: a kill in
+between sends it again, under the same record ids.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from handrail_propagation.forward import carry
+from handrail_propagation.forward.death import Deaths
+from handrail_propagation.forward.destination import Destination
+from handrail_propagation.forward.life import has_parent, identity_of, is_gone, last_sign_of_life
+from handrail_propagation.forward.outcome import Accepted, Declined, Later, Refused
+from handrail_propagation.forward.quarantine import Quarantine
+from handrail_propagation.forward.retry import Backoff
+from handrail_propagation.forward.stream import Stream
+from handrail_propagation.forward.wire import Item, Origin, Signal, encode
+from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.ledger import Entry, Ledger
+from handrail_propagation.spool.reader import SegmentFile, segments
+
+_log = logging.getLogger(__name__)
+
+BATCH_ITEMS: Final = 2000
+SAVE_EVERY: Final = 0.25
+"""Seconds between two versions of the ledger on disk while much is sent."""
+DECLINED_FOR: Final = 300.0
+"""Seconds until a destination that takes no logs is asked again."""
+_COMPLAIN_EVERY: Final = 60.0
+
+
+class Stopped(Exception):
+    """The forwarder is to stop: what is not acknowledged is sent next time."""
+
+
+class Shipper:
+    """Sends one spool to one destination; used by one thread, `lock` guards what others read.
+
+    `saved` is called each time that the ledger is on disk.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        destination: Destination,
+        ledger: Ledger,
+        *,
+        stop: threading.Event,
+        quarantine: Quarantine,
+        files: Files = FILES,
+        saved: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder = folder
+        self.destination = destination
+        self.ledger = ledger
+        self.lock = threading.Lock()
+        self.streams: dict[int, Stream] = {}
+        self.saved_writers = dict(ledger.writers)
+        """What the ledger on disk says."""
+        self.trouble = ""
+        """Why the last attempt did not go through; empty when it did."""
+        self._stop = stop
+        self._quarantine = quarantine
+        self._files = files
+        self._saved = saved
+        self._origins: dict[bytes, Origin] = {}
+        self._deaths = Deaths()
+        self._batch: tuple[list[Item], list[Item]] = ([], [])
+        self._bytes = 0
+        self._unsaved = False
+        self._saved_at = 0.0
+        self._declined_until = 0.0
+        self._complained = 0.0
+        self.answered = 0
+        """Of the times that everything was asked for, those that were done."""
+
+    def round(self, *, patient: bool = True) -> bool:
+        """Send everything that is in the folder now; return whether it was anything.
+
+        `patient`: leave the open spans of a writer that has just died to the worker's main process for a while, even
+        if that is this process or nobody. Raises
+        `Stopped` when the destination does not take it before the end, and `OSError` when the spool fails.
+        """
+        found = segments(self.folder)
+        gone = {writer for writer, files in found.items() if self._is_gone(writer, files)}
+        if gone:
+            # A writer may have gone on to a new segment between the two looks
+            again = segments(self.folder)
+            gone = {writer for writer in gone if again.get(writer) == found[writer]}
+        self._finish(found)
+        # What is written from here on is for the next round: nobody's end is seen without its start
+        sizes = {writer: {file: file.size() for file in files} for writer, files in found.items()}
+        before = self.ledger.delivered
+        for writer in found:
+            stream = self.streams[writer]
+            if stream.closed:
+                continue
+            for signal, item in stream.read(sizes[writer], alive=writer not in gone):
+                self._add(signal, item)
+        for item in self._deaths.decide(self.streams.values(), gone):
+            self._add(Signal.TRACES, item)
+        for writer in gone:
+            stream = self.streams[writer]
+            if not stream.closed:
+                self._close(stream, found[writer], patient=patient)
+        self._deliver()
+        self._save()
+        return self.ledger.delivered != before
+
+    @property
+    def waits_for_the_dead(self) -> bool:
+        """Whether open spans of writers that are gone are still left to somebody else to end."""
+        return any(stream.gone_since is not None and not stream.closed for stream in self.streams.values())
+
+    def _finish(self, found: Mapping[int, object]) -> None:
+        """Keep writers only in the totals whose segments are all delivered and deleted."""
+        with self.lock:
+            for writer in [writer for writer in self.ledger.writers if writer not in found]:
+                if self.ledger.writers[writer].closed:
+                    self.ledger.finish(writer)
+                    self.streams.pop(writer, None)
+                    self._unsaved = True
+
+    # --- Reading ----------------------------------------------------------------------------------------------
+
+    def _stream(self, writer: int) -> Stream:
+        stream = self.streams.get(writer)
+        if stream is None:
+            entry = self.ledger.writers.get(writer, Entry())
+            stream = Stream(writer, entry, self._origin, self._deaths.ended)
+            stream.restore(carry.load(self.folder, writer, self._origin))
+            with self.lock:
+                self.streams[writer] = stream
+        return stream
+
+    def _origin(self, payload: bytes) -> Origin:
+        origin = self._origins.get(payload)
+        if origin is None:
+            if len(self._origins) >= 4096:  # somebody makes a tracer for each call
+                self._origins.clear()
+            origin = self._origins[payload] = Origin.parse(payload)
+        return origin
+
+    def _is_gone(self, writer: int, files: list[SegmentFile]) -> bool:
+        stream = self._stream(writer)
+        if stream.identity is None:
+            stream.identity = identity_of(files)
+        return stream.closed or is_gone(files, stream.identity)
+
+    def _close(self, stream: Stream, files: list[SegmentFile], *, patient: bool) -> None:
+        """End the spans that a writer left open, unless somebody else is likely to do so yet."""
+        stream.finish()
+        if stream.gone_since is None:
+            stream.gone_since = time.monotonic()
+        if stream.verdicts:
+            return  # about a span that a living process may end yet
+        if stream.opens and stream.death is None and not self._deaths.is_over(stream):
+            assert stream.identity is not None  # noqa: S101 - `_is_gone` has asked
+            if patient or has_parent(stream.identity):
+                return
+        for item in self._deaths.ends(stream, last_sign_of_life(files)):
+            self._add(Signal.TRACES, item)
+        stream.closed = True
+
+    # --- Sending ----------------------------------------------------------------------------------------------
+
+    def _add(self, signal: Signal, item: Item) -> None:
+        if signal not in self.destination.transport.signals:
+            return
+        self._batch[signal].append(item)
+        self._bytes += len(item.content)
+        if self._bytes >= self.destination.max_bytes or len(self._batch[signal]) >= BATCH_ITEMS:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Send what has come together, then settle everything that was read."""
+        for signal in Signal:
+            items = self._batch[signal]
+            if items:
+                self._send(signal, items)
+        self._batch = ([], [])
+        self._bytes = 0
+        with self.lock:
+            for stream in self.streams.values():
+                if stream.settles:
+                    self._quarantine.damaged(stream.damages)
+                    stream.damages = []
+                    stream.settled = self.ledger.writers[stream.writer] = stream.entry
+                    self._unsaved = True
+        if time.monotonic() - self._saved_at >= SAVE_EVERY:
+            self._save()
+
+    def _send(self, signal: Signal, items: list[Item]) -> None:
+        body = encode(items)
+        backoff = Backoff()
+        while True:
+            if self._declined(signal):
+                self._decline(items)
+                return
+            outcome = self.destination.transport.send(signal, body)
+            match outcome:
+                case Accepted(rejected, message):
+                    self.trouble = ""
+                    if rejected:
+                        self._refuse(items, min(rejected, len(items)), message)
+                    return
+                case Declined(reason):
+                    _log.warning("%s: takes no logs; events stay on their spans there", reason)
+                    self._declined_until = time.monotonic() + DECLINED_FOR
+                case Refused(reason):
+                    if len(items) == 1:
+                        self._refuse(items, 1, reason)
+                    else:
+                        half = len(items) // 2
+                        self._send(signal, items[:half])
+                        self._send(signal, items[half:])
+                    return
+                case Later(reason, after):
+                    self._wait(backoff, reason, after)
+
+    def _wait(self, backoff: Backoff, reason: str, after: float | None) -> None:
+        self.trouble = reason
+        delay = backoff.next(after)
+        now = time.monotonic()
+        if now >= self._complained:
+            self._complained = now + _COMPLAIN_EVERY
+            _log.warning("forwarding waits, nothing is lost: %s; next attempt in %.1f s", reason, delay)
+        self._save()  # what went before may be let go of meanwhile
+        if self._stop.wait(delay):
+            raise Stopped
+
+    def _declined(self, signal: Signal) -> bool:
+        return signal is Signal.LOGS and time.monotonic() < self._declined_until
+
+    def _decline(self, items: list[Item]) -> None:
+        with self.lock:
+            self.ledger.declined += len(items)
+
+    def _refuse(self, items: list[Item], rejected: int, reason: str) -> None:
+        self._quarantine.refused(self.destination.name, items, rejected, reason)
+        # Which of them is not said: the last ones are as good as any, and the sum is right
+        for item in items[-rejected:]:
+            self.streams[item.writer].quarantined += 1
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if self._unsaved:
+            try:
+                self._write_ledger()
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                # What is acknowledged makes room. A kill right here would count it as missing, but it has arrived
+                with self.lock:
+                    self.saved_writers = dict(self.ledger.writers)
+                self._saved()
+                self._write_ledger()
+        self._saved()
+
+    def _write_ledger(self) -> None:
+        with self.lock:
+            self.ledger.save(self.folder, self._files)
+            self.saved_writers = dict(self.ledger.writers)
+            self._unsaved = False

@@ -1,0 +1,216 @@
+"""One writer's records on their way to one destination: how far they are read, and which spans are open there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from handrail_propagation import conventions as names
+from handrail_propagation.forward.frames import frames
+from handrail_propagation.forward.wire import Item, Labels, Origin, Signal, key_of
+from handrail_propagation.spool.identity import Identity
+from handrail_propagation.spool.ledger import Entry
+from handrail_propagation.spool.reader import MAX_FILE, Cursor, Place, SegmentFile
+from handrail_propagation.spool.record import Damage, Kind
+
+_ABANDONED: Final = names.ABANDONED.encode()
+NO_ORIGIN: Final = Origin.parse(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start of a span that has not ended."""
+
+    sequence: int
+    origin: Origin
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a span of another process, recorded for it because that one is believed to be gone."""
+
+    item: Item
+    time: int
+    """In nanoseconds since 1970."""
+    reason: str
+    again: bool
+    """Read again after a restart: unless it is still open there, it has been delivered."""
+
+
+class Stream:
+    """Reads a writer's segments from the ledger's `entry` on; what is before it is read again for its open spans.
+
+    `origin` makes an `Origin` of a payload, the same object for the same payload; `ended` is called with trace and span
+    id of each span that its own process has ended.
+    """
+
+    def __init__(
+        self,
+        writer: int,
+        entry: Entry,
+        origin: Callable[[bytes], Origin],
+        ended: Callable[[bytes], None],
+    ) -> None:
+        self.writer = writer
+        self.settled = entry
+        self.opens: dict[bytes, Start] = {}
+        """Trace and span id → start, as far as it was read."""
+        self.carry: dict[int, dict[bytes, Start]] = {}
+        """What was open at the end of each segment that is not deleted yet."""
+        self.verdicts: dict[bytes, Verdict] = {}
+        """Ends that this writer has recorded for spans of others, until it is clear who has ended them."""
+        self.damages: list[Place] = []
+        """Quarantined, and not yet said."""
+        self.quarantined = entry.quarantined
+        self.closed = entry.closed
+        self.gone_since: float | None = None
+        """When it was first found gone (monotonic seconds)."""
+        self.identity: Identity | None = None
+        self.death: Verdict | None = None
+        self._origin = origin
+        self._ended = ended
+        self._labels = Labels(writer)
+        self._dropped = entry.dropped
+        self._cursor = entry.cursor
+        self._behind: list[Place] = []
+        self._index = 0
+        self._offset = 0
+        self._origins: dict[int, Origin] = {}
+
+    @property
+    def entry(self) -> Entry:
+        """What will be settled once everything that was read so far has been delivered."""
+        opens = 0 if self.closed else len(self.opens) + len(self.verdicts)
+        return Entry(self._cursor, self.quarantined, self._dropped, opens, self.closed)
+
+    @property
+    def settles(self) -> bool:
+        """Whether more was read than is settled."""
+        return self.entry != self.settled
+
+    def restore(self, starts: dict[bytes, Start]) -> None:
+        """Take over the spans that were open at the end of segments that are deleted."""
+        self.opens = dict(starts)
+
+    def is_needed(self, until: int) -> bool:
+        """Whether a segment before number `until` holds an end whose delivery is not decided yet."""
+        return any(verdict.item.segment < until for verdict in list(self.verdicts.values()))
+
+    def deleted(self, until: int) -> None:
+        """Forget what is only of use as long as the segments before number `until` are there."""
+        for index in [index for index in self.carry if index < until]:
+            del self.carry[index]
+
+    def read(self, files: Mapping[SegmentFile, int], *, alive: bool) -> Iterator[tuple[Signal, Item]]:
+        """Yield what is to be delivered, from where the last call ended to the end of `files`, given their sizes.
+
+        Of a writer that is alive the end of the last segment may be a record that is just being written.
+        """
+        last = max(files).index
+        for file, size in files.items():
+            if file.index < self._index:
+                continue
+            if file.index > self._index:
+                self._next_segment(file.index)
+            if size > self._offset:
+                yield from self._segment(file, size, writing=alive and file.index == last)
+
+    def finish(self) -> None:
+        """Everything of a writer that is gone was read: damage behind its last record is lost records."""
+        if not self._behind:
+            return
+        sequence = self._cursor.sequence
+        # As `reader.survey` counts: only a number under a right checksum can be believed
+        certain = [
+            place.damage.sequence for place in self._behind if place.damage.reason.startswith("unknown")
+        ]
+        top = max(sequence + len(self._behind), *certain, 0)
+        self.quarantined += top - sequence
+        self.damages += self._behind
+        self._behind = []
+        self._cursor = Cursor(self._index, self._offset, top)
+
+    def _next_segment(self, index: int) -> None:
+        if self._index:
+            self.carry[self._index] = dict(self.opens)
+        self._index, self._offset = index, 0
+        self._origins = {}
+
+    def _segment(self, file: SegmentFile, size: int, *, writing: bool) -> Iterator[tuple[Signal, Item]]:
+        try:
+            with file.path.open("rb") as opened:
+                opened.seek(self._offset)
+                data = opened.read(min(size - self._offset, MAX_FILE))
+        except FileNotFoundError:
+            return
+        index = self._index
+        settled = self.settled.cursor
+        settled_until = settled.offset if index == settled.index else MAX_FILE if index < settled.index else 0
+        labels = self._labels
+        for frame in frames(data, self.writer, base=self._offset):
+            if isinstance(frame, Damage):
+                if frame.reason == "fragment" and writing:
+                    return
+                self._offset = frame.end
+                if frame.end > settled_until:
+                    self._behind.append(Place(file.path, frame))
+                continue
+            kind, number, dropped, sequence, payload, end = frame
+            self._offset = end
+            again = end <= settled_until
+            if not again and not self._advance(index, end, sequence, dropped):
+                continue  # a second copy
+            if kind == Kind.SPAN_END:
+                key = key_of(payload)
+                self.opens.pop(key, None)
+                verdict = _ABANDONED in payload
+                if again and not verdict:
+                    self._ended(key)
+                    continue
+                origin = self._origins.get(number, NO_ORIGIN)
+                item = Item(origin, labels.span(payload, sequence), self.writer, index, end, sequence)
+                if verdict and (found := _verdict(payload, item, again)) is not None:
+                    self.verdicts[key] = found
+                else:
+                    self._ended(key)
+                    yield Signal.TRACES, item
+            elif kind == Kind.SPAN_START:
+                self.opens[key_of(payload)] = Start(sequence, self._origins.get(number, NO_ORIGIN), payload)
+            elif kind == Kind.LOG:
+                if not again:
+                    origin = self._origins.get(number, NO_ORIGIN)
+                    content = labels.log(payload, sequence)
+                    yield Signal.LOGS, Item(origin, content, self.writer, index, end, sequence)
+            elif kind == Kind.ORIGIN:
+                self._origins[number or len(self._origins) + 1] = self._origin(payload)
+
+    def _advance(self, index: int, end: int, sequence: int, dropped: int) -> bool:
+        """Count a record; return whether it is a new one."""
+        expected = self._cursor.sequence + 1
+        if self._behind:
+            self.damages += self._behind
+            self._behind = []
+        if sequence < expected:
+            return False
+        self.quarantined += sequence - expected
+        self._dropped = max(self._dropped, dropped)
+        self._cursor = Cursor(index, end, sequence)
+        return True
+
+
+def _verdict(payload: bytes, item: Item, again: bool) -> Verdict | None:
+    """Return what is said of another process's span; `None` when the text is there for another reason."""
+    try:
+        span = Span.FromString(payload)
+    except DecodeError:
+        return None
+    attributes = {pair.key: pair.value for pair in span.attributes}
+    if names.ABANDONED not in attributes or not attributes[names.ABANDONED].bool_value:
+        return None
+    reason = attributes.get(names.ABANDONED_REASON)
+    return Verdict(item, span.end_time_unix_nano, reason.string_value if reason else "", again)

@@ -1,0 +1,116 @@
+"""Real workers that forward their own spool to a real receiver: in every pool and however they end, all arrives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+import pytest
+
+from handrail_agents import Done, Job
+from handrail_harness.forest import build
+from handrail_harness.spans import Span
+from handrail_harness.stack.embedded import EmbeddedStack
+from handrail_propagation import conventions as names
+from handrail_propagation.spool.accounting import account
+
+from .conftest import PATIENCE, POOLS, Keeping
+
+pytestmark = pytest.mark.integration
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Return when `condition` holds; fail after a while."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about"
+        time.sleep(0.02)
+
+
+def arrived(stack: EmbeddedStack, jobs: Sequence[Job]) -> list[Span]:
+    """Everything of these runs that is in the store."""
+    with closing(stack.source()) as source:
+        return [span for job in jobs for span in source.spans(job.trace_id)]
+
+
+def assert_complete(keeping: Keeping, spans: Sequence[Span]) -> None:
+    """Every effect's span is there, once, ended, and under its parent."""
+    ids = [span.span_id for span in spans]
+    assert [span.name for span in spans if ids.count(span.span_id) > 1] == []
+    effects = [*keeping.done("note"), *keeping.done("look"), *keeping.done("fatal")]
+    assert effects
+    assert set(effects) <= set(ids)
+    assert all(span.end_unix_nano for span in spans)
+    assert build(spans).orphans == ()
+    total = account(keeping.spool).total
+    assert total.is_exact
+    assert (total.pending, total.quarantined, total.dropped) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("pool", "arguments"), POOLS)
+def test_everything_of_every_pool_arrives(
+    keeping: Keeping, stack: EmbeddedStack, pool: str, arguments: list[str]
+) -> None:
+    """After a worker has stopped, every span of its calls is in the store, in whole trees, and its spool is empty."""
+    keeping.forward_to(stack.otlp_endpoint)
+    running = keeping.worker("keeper", pool=pool, arguments=arguments, concurrency=2)
+    jobs = [keeping.ops.send("keeper", times=3) for _ in range(3)]
+    assert all(isinstance(job.result(timeout=PATIENCE), Done) for job in jobs)
+    running.stop()
+    spans = arrived(stack, jobs)
+    assert_complete(keeping, spans)
+    assert len([span for span in spans if span.name.startswith("execute_tool")]) == 18
+    assert not [span for span in spans if span.attributes.get(names.ABANDONED)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_everything_arrives_however_a_worker_is_stopped(
+    keeping: Keeping, stack: EmbeddedStack, number: int
+) -> None:
+    """A worker that is told to stop in the middle of the work delivers what it did before it ends."""
+    keeping.forward_to(stack.otlp_endpoint)
+    running = keeping.worker("keeper", concurrency=2)
+    jobs = [keeping.ops.send("keeper", times=30) for _ in range(2)]
+    wait_until(lambda: len(keeping.done("note")) >= 10, "work")
+    os.kill(running.pid, number)
+    wait_until(lambda: not running.running, "the end of the worker")
+    assert_complete(keeping, arrived(stack, jobs))
+
+
+def test_a_child_that_is_killed_leaves_no_orphan(keeping: Keeping, stack: EmbeddedStack) -> None:
+    """The call in which a pool child was killed is there with an error, the child's signal, and its parents."""
+    keeping.forward_to(stack.otlp_endpoint)
+    keeping.worker("doomed")
+    job = keeping.ops.send("doomed")
+
+    def fatal() -> list[Span]:
+        return [span for span in arrived(stack, [job]) if span.name == "execute_tool fatal"]
+
+    wait_until(lambda: bool(fatal()), "the span of the fatal call")
+    span = fatal()[0]
+    assert span.span_id in keeping.done("fatal")
+    assert span.status_code == "error"
+    assert span.attributes[names.ERROR_TYPE] == names.ERROR_WORKER_LOST
+    assert span.attributes[names.ABANDONED] is True
+    assert "SIGKILL" in str(span.attributes[names.ABANDONED_REASON])
+    spans = arrived(stack, [job])
+    assert build(spans).orphans == ()
+    assert len({one.span_id for one in spans}) == len(spans)
+
+
+def test_what_a_killed_worker_left_is_delivered_by_the_next(keeping: Keeping, stack: EmbeddedStack) -> None:
+    """SIGKILL of a whole worker: the next one on the same folder delivers its records and ends its open spans."""
+    keeping.forward_to(stack.otlp_endpoint)
+    running = keeping.worker("keeper", concurrency=2)
+    jobs = [keeping.ops.send("keeper", times=30) for _ in range(2)]
+    wait_until(lambda: len(keeping.done("note")) >= 5, "work")
+    for pid in (running.pid, *running.pool_pids()):
+        os.kill(pid, signal.SIGKILL)
+    running.stop()
+    keeping.worker("nobody").stop()
+    spans = arrived(stack, jobs)
+    assert_complete(keeping, spans)
+    assert [span for span in spans if span.attributes.get(names.ABANDONED)]

@@ -1,0 +1,401 @@
+"""What is sent, how often, and what the ledger says of it: a forwarder with destinations that do as they are told."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from handrail_propagation import conventions as names
+from handrail_propagation.forward import shipper as shipping
+from handrail_propagation.forward.destination import Destination
+from handrail_propagation.forward.forwarder import Forwarder
+from handrail_propagation.forward.outcome import Accepted, Declined, Later, Outcome, Refused
+from handrail_propagation.forward.wire import Signal
+from handrail_propagation.spool.accounting import account
+from handrail_propagation.spool.identity import Identity
+from handrail_propagation.spool.reader import segments
+from handrail_propagation.spool.record import Kind
+from handrail_propagation.spool.writer import Writer
+
+TRACE = b"t" * 16
+
+
+class There:
+    """A destination in this process: keeps what it accepts, and answers as it is told."""
+
+    signals = frozenset(Signal)
+
+    def __init__(self, answer: Callable[[Signal, list[str]], Outcome] | None = None) -> None:
+        self.spans: list[Span] = []
+        self.events: list[LogRecord] = []
+        self.requests: list[ExportTraceServiceRequest | ExportLogsServiceRequest] = []
+        self._answer = answer or (lambda signal, items: Accepted())
+
+    def send(self, signal: Signal, body: bytes) -> Outcome:
+        if signal is Signal.TRACES:
+            traces = ExportTraceServiceRequest.FromString(body)
+            spans = [
+                span for group in traces.resource_spans for scope in group.scope_spans for span in scope.spans
+            ]
+            outcome = self._answer(signal, [span.name for span in spans])
+            if isinstance(outcome, Accepted):
+                self.requests.append(traces)
+                self.spans += spans[outcome.rejected :]
+        else:
+            logs = ExportLogsServiceRequest.FromString(body)
+            events = [
+                log for group in logs.resource_logs for scope in group.scope_logs for log in scope.log_records
+            ]
+            outcome = self._answer(signal, [event.event_name for event in events])
+            if isinstance(outcome, Accepted):
+                self.requests.append(logs)
+                self.events += events[outcome.rejected :]
+        return outcome
+
+    def close(self) -> None:
+        pass
+
+
+class Scene:
+    """A spool with one writer, and what is forwarded from it."""
+
+    def __init__(self, folder: Path, **options: int) -> None:
+        self.folder = folder
+        # A process of another boot: nobody can be asked whether it lives, so its lock decides
+        self.writer = Writer(folder, Identity(pid=1, boot_id="another").encode(), **options)
+
+    def span(self, name: str, *, ended: bool = True, key: bytes | None = None, **extra: object) -> bytes:
+        """Record a span's start, and its end; return its id."""
+        span = Span(
+            trace_id=TRACE, span_id=key or secrets.token_bytes(8), name=name, start_time_unix_nano=1000
+        )
+        if key is None:
+            self.writer.append(Kind.SPAN_START, span.SerializeToString(), origin=origin())
+        if ended:
+            self.end(span.span_id, name, **extra)
+        return span.span_id
+
+    def end(self, key: bytes, name: str, *, abandoned: str = "") -> None:
+        """Record a span's end, as its own process or as the worker's main process."""
+        span = Span(
+            trace_id=TRACE, span_id=key, name=name, start_time_unix_nano=1000, end_time_unix_nano=2000
+        )
+        if abandoned:
+            span.attributes.append(KeyValue(key=names.ABANDONED))
+            span.attributes[-1].value.bool_value = True
+            span.attributes.append(KeyValue(key=names.ABANDONED_REASON))
+            span.attributes[-1].value.string_value = abandoned
+        self.writer.append(Kind.SPAN_END, span.SerializeToString(), origin=origin())
+
+    def event(self, name: str) -> None:
+        """Record a log-based event."""
+        self.writer.append(Kind.LOG, LogRecord(event_name=name).SerializeToString(), origin=origin())
+
+
+def origin(service: str = "here") -> bytes:
+    """An origin record's payload."""
+    resource = Resource(attributes=[KeyValue(key="service.name")])
+    resource.attributes[0].value.string_value = service
+    scope = ScopeSpans(scope=InstrumentationScope(name="handrail", version="1"), schema_url="https://inner")
+    return ResourceSpans(
+        resource=resource, scope_spans=[scope], schema_url="https://outer"
+    ).SerializeToString()
+
+
+def forward(folder: Path, *there: There, names: tuple[str, ...] = ("one", "two")) -> Forwarder:
+    """Forward until nothing is left, in this thread; return the forwarder, which has let go of the folder."""
+    found = [Destination(name, transport) for name, transport in zip(names, there, strict=False)]
+    forwarder = Forwarder(folder, found)
+    assert forwarder.elect()
+    for shipper in forwarder.shippers:
+        shipper.round(patient=False)
+    for shipper in forwarder.shippers:
+        shipper.round(patient=False)
+    forwarder.stop()
+    return forwarder
+
+
+def record_ids(items: list[Span] | list[LogRecord]) -> list[str]:
+    """The record ids on what has arrived."""
+    return [
+        pair.value.string_value for item in items for pair in item.attributes if pair.key == names.RECORD_ID
+    ]
+
+
+def test_what_arrives_is_what_was_recorded(tmp_path: Path) -> None:
+    """Spans and events arrive under their resource and scope, in order, each with its record's id."""
+    scene = Scene(tmp_path)
+    for number in range(5):
+        scene.span(f"span {number}")
+        scene.event(f"event {number}")
+    scene.writer.close()
+    there = There()
+    forward(tmp_path, there)
+    assert [span.name for span in there.spans] == [f"span {number}" for number in range(5)]
+    assert [event.event_name for event in there.events] == [f"event {number}" for number in range(5)]
+    assert all(span.end_time_unix_nano == 2000 for span in there.spans)
+    ids = record_ids(there.spans) + record_ids(there.events)
+    assert len(set(ids)) == 10
+    assert all(found.startswith(f"{scene.writer.id:016x}-") for found in ids)
+    traces, logs = there.requests
+    assert isinstance(traces, ExportTraceServiceRequest)
+    assert isinstance(logs, ExportLogsServiceRequest)
+    expected = ResourceSpans.FromString(origin())
+    assert len(traces.resource_spans) == len(logs.resource_logs) == 1
+    spans_of, logs_of = traces.resource_spans[0], logs.resource_logs[0]
+    assert spans_of.resource == logs_of.resource == expected.resource
+    assert spans_of.schema_url == logs_of.schema_url == "https://outer"
+    assert spans_of.scope_spans[0].scope == logs_of.scope_logs[0].scope == expected.scope_spans[0].scope
+    assert spans_of.scope_spans[0].schema_url == logs_of.scope_logs[0].schema_url == "https://inner"
+
+
+def test_what_is_delivered_is_deleted_and_counted(tmp_path: Path) -> None:
+    """A writer that is gone leaves nothing but its line in the totals."""
+    scene = Scene(tmp_path, segment_size=4096)
+    for number in range(200):
+        scene.span(f"span {number}")
+    recorded = scene.writer.recorded
+    scene.writer.close()
+    assert len(segments(tmp_path)[scene.writer.id]) > 3
+    there = There()
+    forward(tmp_path, there)
+    assert len(there.spans) == 200
+    assert segments(tmp_path) == {}
+    assert not list(tmp_path.glob("*.open"))
+    total = account(tmp_path).total
+    assert (total.recorded, total.delivered) == (recorded + 1, recorded + 1)
+    forward(tmp_path, there)
+    assert len(there.spans) == 200
+
+
+def test_a_living_writer_keeps_its_last_segment(tmp_path: Path) -> None:
+    """What a writer goes on writing arrives in the next round, nothing twice; full segments are deleted meanwhile."""
+    scene = Scene(tmp_path, segment_size=4096)
+    there = There()
+    for round_ in range(5):
+        for number in range(40):
+            scene.span(f"span {round_} {number}")
+        forward(tmp_path, there)
+        assert len(segments(tmp_path)[scene.writer.id]) == 1
+    assert [span.name for span in there.spans] == [
+        f"span {round_} {number}" for round_ in range(5) for number in range(40)
+    ]
+    assert len(set(record_ids(there.spans))) == 200
+    assert account(tmp_path).total.pending == 0
+
+
+def test_open_spans_outlive_their_segment(tmp_path: Path) -> None:
+    """A span that is open while its segment is deleted is ended when its process is gone, once, also after restarts."""
+    scene = Scene(tmp_path, segment_size=4096)
+    there = There()
+    key = scene.span("long", ended=False)
+    for _ in range(3):
+        for _ in range(60):
+            scene.span("short")
+        forward(tmp_path, there)
+    assert segments(tmp_path)[scene.writer.id][0].index > 1
+    line = account(tmp_path)
+    assert line.total.is_exact
+    assert line.total.pending == 1
+    scene.writer.abandon()
+    forward(tmp_path, there)
+    (span,) = [span for span in there.spans if span.name == "long"]
+    assert span.span_id == key
+    assert span.status.code == 2
+    assert span.end_time_unix_nano > 2000
+    attributes = {pair.key: pair.value for pair in span.attributes}
+    assert attributes[names.ERROR_TYPE].string_value == names.ERROR_WORKER_LOST
+    assert attributes[names.ABANDONED].bool_value
+    assert attributes[names.RECORD_ID].string_value == f"{scene.writer.id:016x}-3"
+    total = account(tmp_path).total
+    assert (total.pending, total.delivered) == (0, total.recorded)
+    assert not list(tmp_path.glob("*.open"))
+
+
+def test_a_child_that_ends_its_span_after_all_is_right(tmp_path: Path) -> None:
+    """The main process calls a child lost that then ends its span: one end arrives, the child's own."""
+    child, main, there = Scene(tmp_path), Scene(tmp_path), There()
+    key = child.span("process", ended=False)
+    main.end(key, "process", abandoned="cancelled")
+    forward(tmp_path, there)
+    assert there.spans == []
+    assert account(tmp_path).total.pending == 2
+    child.end(key, "process")
+    forward(tmp_path, there)
+    forward(tmp_path, there)
+    assert len(there.spans) == 1
+    assert names.ABANDONED not in {pair.key for pair in there.spans[0].attributes}
+    assert account(tmp_path).total.pending == 0
+
+
+def test_a_child_that_is_gone_has_the_main_process_s_word(tmp_path: Path) -> None:
+    """The main process ends the child's `process` span; the child's other spans end then, too, and say how it died."""
+    child, main, there = Scene(tmp_path), Scene(tmp_path), There()
+    key = child.span("process", ended=False)
+    child.span("tool", ended=False)
+    child.writer.abandon()
+    main.end(key, "process", abandoned="signal 9 (SIGKILL)")
+    forward(tmp_path, there)
+    assert sorted(span.name for span in there.spans) == ["process", "tool"]
+    for span in there.spans:
+        reasons = [pair.value.string_value for pair in span.attributes if pair.key == names.ABANDONED_REASON]
+        assert reasons == ["signal 9 (SIGKILL)"]
+        assert span.end_time_unix_nano == 2000
+    main.writer.abandon()
+    forward(tmp_path, there)
+    assert len(there.spans) == 2
+    assert account(tmp_path).total.pending == 0
+
+
+def test_a_verdict_on_a_span_that_never_began_stands(tmp_path: Path) -> None:
+    """A message that is revoked before it ran has its one span from the main process."""
+    main, there = Scene(tmp_path), There()
+    main.span("process", abandoned="signal 15")
+    forward(tmp_path, there)
+    assert [span.name for span in there.spans] == ["process"]
+    forward(tmp_path, there)
+    assert len(there.spans) == 1
+    assert account(tmp_path).total.pending == 0
+
+
+def test_a_refused_record_is_found_and_quarantined(tmp_path: Path) -> None:
+    """The one record that a destination answers 400 for is found; the others arrive, and the account is exact."""
+    scene = Scene(tmp_path)
+    for number in range(50):
+        scene.span("bad" if number == 33 else f"span {number}")
+    scene.writer.close()
+    there = There(lambda signal, items: Refused("HTTP 400") if "bad" in items else Accepted())
+    forward(tmp_path, there)
+    assert len(there.spans) == 49
+    total = account(tmp_path).total
+    assert (total.quarantined, total.pending) == (1, 0)
+    assert total.is_exact
+    place = (tmp_path / "quarantine" / "places.jsonl").read_text()
+    assert place.count("\n") == 1
+    assert "HTTP 400" in place
+    assert len(list((tmp_path / "quarantine").glob("*.seg"))) == 1
+
+
+def test_a_partial_success_is_counted_and_not_sent_again(tmp_path: Path) -> None:
+    """What a destination rejects of a batch is quarantined by number, and nothing is sent a second time."""
+    scene = Scene(tmp_path)
+    for number in range(10):
+        scene.span(f"span {number}")
+    scene.writer.close()
+    there = There(lambda signal, items: Accepted(rejected=3, message="three are too old"))
+    forward(tmp_path, there)
+    assert len(there.spans) == 7
+    assert len(there.requests) == 1
+    total = account(tmp_path).total
+    assert (total.quarantined, total.pending) == (3, 0)
+    assert total.is_exact
+
+
+def test_damage_is_quarantined_with_its_place(tmp_path: Path) -> None:
+    """A flipped bit costs its record and no other, and the segment is kept to be looked at."""
+    scene = Scene(tmp_path)
+    for number in range(20):
+        scene.span(f"span {number}")
+    scene.writer.close()
+    (file,) = segments(tmp_path)[scene.writer.id]
+    data = bytearray(file.path.read_bytes())
+    where = data.rindex(b"span 7")
+    data[where] ^= 1
+    file.path.write_bytes(data)
+    there = There()
+    forward(tmp_path, there)
+    arrived = [span.name for span in there.spans]
+    assert [name for name in arrived if name != "span 7"] == [f"span {n}" for n in range(20) if n != 7]
+    total = account(tmp_path).total
+    assert (total.quarantined, total.pending) == (1, 0)
+    assert total.is_exact
+    assert "checksum" in (tmp_path / "quarantine" / "places.jsonl").read_text()
+    assert (tmp_path / "quarantine" / file.path.name).exists()
+
+
+def test_a_destination_that_is_away_holds_nothing_up_but_deletion(tmp_path: Path) -> None:
+    """With two destinations, one gets everything while the other takes nothing; segments stay until both have them."""
+    scene = Scene(tmp_path)
+    scene.span("span")
+    scene.writer.close()
+    here, away = There(), There(lambda signal, items: Later("away"))
+    forwarder = Forwarder(tmp_path, [Destination("here", here), Destination("away", away)])
+    assert forwarder.elect()
+    forwarder.shippers[0].round()
+    forwarder._stop.set()
+    with pytest.raises(shipping.Stopped):
+        forwarder.shippers[1].round()
+    forwarder.stop()
+    assert len(here.spans) == 1
+    assert segments(tmp_path)
+    assert account(tmp_path).total.pending == account(tmp_path).total.recorded
+    back = There()
+    forward(tmp_path, here, back, names=("here", "away"))
+    assert (len(here.spans), len(back.spans)) == (1, 1)
+    assert not segments(tmp_path)
+
+
+def test_a_new_destination_begins_with_what_is_left(tmp_path: Path) -> None:
+    """A changed destination goes on where the old one was; the old one is not waited for."""
+    scene = Scene(tmp_path)
+    scene.span("before")
+    old, new = There(), There()
+    forward(tmp_path, old, names=("old",))
+    scene.span("after")
+    forward(tmp_path, new, names=("new",))
+    assert [span.name for span in old.spans] == ["before"]
+    assert [span.name for span in new.spans] == ["after"]
+    found = account(tmp_path)
+    assert found.destinations == ["new"]
+    assert found.total.is_exact
+    assert found.total.pending == 0
+
+
+def test_logs_that_are_not_wanted_do_not_hold_up_spans(tmp_path: Path) -> None:
+    """Jaeger answers 404 to logs: spans arrive, the events count as delivered, and the ledger says how many."""
+    scene = Scene(tmp_path)
+    for _ in range(3):
+        scene.span("span")
+        scene.event("event")
+    scene.writer.close()
+    there = There(lambda signal, items: Declined("404") if signal is Signal.LOGS else Accepted())
+    forwarder = forward(tmp_path, there)
+    assert len(there.spans) == 3
+    assert forwarder.shippers[0].ledger.declined == 3
+    assert account(tmp_path).total.pending == 0
+
+
+def test_one_process_at_a_time_forwards(tmp_path: Path) -> None:
+    """The second one is not elected before the first one has let go."""
+    first = Forwarder(tmp_path, [Destination("one", There())])
+    second = Forwarder(tmp_path, [Destination("one", There())])
+    assert first.elect()
+    assert not second.elect()
+    first.stop()
+    assert second.elect()
+    second.stop()
+
+
+def test_flush_waits_until_everything_is_there(tmp_path: Path) -> None:
+    """`flush` returns when what was recorded before it has been delivered, and says when it was not in time."""
+    scene, there = Scene(tmp_path), There()
+    let_go = threading.Event()
+    there._answer = lambda signal, items: (let_go.wait(), Accepted())[1]
+    forwarder = Forwarder(tmp_path, [Destination("one", there)])
+    forwarder.start()
+    scene.span("span")
+    assert not forwarder.flush(0.05)
+    let_go.set()
+    assert forwarder.flush(20)
+    assert [span.name for span in there.spans] == ["span"]
+    forwarder.stop()
