@@ -199,7 +199,8 @@ def answers(url: str, *, timeout: float = 2.0) -> bool:
     from kombu.exceptions import KombuError
 
     connection = Connection(url, connect_timeout=timeout)
-    with contextlib.suppress(KombuError, OSError, *connection.connection_errors):
+    refused = (*connection.connection_errors, *connection.channel_errors)
+    with contextlib.suppress(KombuError, OSError, *refused):
         # First only the port: kombu waits two seconds after a connection that was refused.
         socket.create_connection((connection.hostname, connection.port), timeout).close()
         connection.connect()

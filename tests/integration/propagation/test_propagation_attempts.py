@@ -15,7 +15,8 @@ from handrail_harness.spans import Span
 from handrail_propagation import conventions as names
 from handrail_propagation import tracer
 
-from .conftest import Scene, consumers, over
+from .brokers import RabbitMQ
+from .conftest import Scene, SceneOver, consumers, over
 
 pytestmark = pytest.mark.integration
 
@@ -56,8 +57,9 @@ def test_two_deliveries_of_one_task_at_the_same_time(scene: Scene, tmp_path: Pat
     assert "detach" not in worker.log()
 
 
-@over("redis", "rabbitmq")
-@pytest.mark.parametrize("failures", [1, 5])
+@pytest.mark.parametrize(
+    ("failures", "broker"), [(1, "redis"), (5, "redis"), (5, "rabbitmq")], indirect=["broker"]
+)
 def test_retries_are_siblings(scene: Scene, failures: int) -> None:
     """N retries are N + 1 attempts under one send, numbered; the tree is as deep as without any."""
     scene.worker()
@@ -106,6 +108,7 @@ def test_a_killed_child_is_in_the_tree(scene: Scene, tmp_path: Path) -> None:
     assert [span.parent_span_id for span in steps] == [dead.span_id, alive.span_id]
 
 
+@over("redis", "rabbitmq")
 def test_a_killed_worker_is_delivered_again(scene: Scene, tmp_path: Path) -> None:
     """SIGKILL of the whole worker: another one takes the message, under the same send, marked as redelivered."""
     worker = scene.worker(env={"TEST_VISIBILITY": "2"})
@@ -118,6 +121,20 @@ def test_a_killed_worker_is_delivered_again(scene: Scene, tmp_path: Path) -> Non
     forest = scene.forest(processed=1)
     (alive,) = attempts(forest)
     assert alive.attributes[names.MESSAGE_REDELIVERED] is True
+
+
+def test_a_quorum_queue_counts_deliveries(
+    scene_over: SceneOver, rabbitmq_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """RabbitMQ's quorum queues say how often a message was delivered: the third attempt is not called the second."""
+    settings = {"task_default_queue_type": "quorum", "worker_detect_quorum_queues": True}
+    scene = scene_over(RabbitMQ(rabbitmq_url, backend=redis_url, settings=settings))
+    scene.worker()
+    with tracer().start_as_current_span("root"):
+        assert scene.send("dies", str(tmp_path / "marker"), 2).get(timeout=30) == "survived"
+    found = attempts(scene.forest(processed=3))
+    assert [span.attributes[names.MESSAGE_ATTEMPT] for span in found] == [1, 2, 3]
+    assert [span.attributes.get(names.ABANDONED) for span in found] == [True, True, None]
 
 
 def test_a_failed_publish_is_a_failed_span(scene: Scene) -> None:
@@ -136,6 +153,7 @@ def test_a_failed_publish_is_a_failed_span(scene: Scene) -> None:
     assert "127.0.0.1" not in repr(send.attributes)
 
 
+@over("redis", "rabbitmq")
 def test_a_creation_context_of_ones_own_stays(scene: Scene) -> None:
     """An application that makes the creation context itself finds it unchanged; the send links to it."""
     own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -12,7 +12,7 @@ from handrail_harness.spans import Span
 from handrail_propagation import conventions as names
 from handrail_propagation import tracer
 
-from .conftest import Scene
+from .conftest import Scene, over
 
 pytestmark = pytest.mark.integration
 
@@ -68,6 +68,7 @@ def test_a_group_fans_out(scene: Scene) -> None:
     assert {send_of(forest, delivery).parent_span_id for delivery in deliveries(forest)} == {root.span_id}
 
 
+@over("redis", "rabbitmq")
 def test_a_chord_body_is_linked_to_all_of_its_header(scene: Scene) -> None:
     """The body hangs under the delegator and is linked to every header run, not only to the one that came last."""
     scene.worker(concurrency=2)

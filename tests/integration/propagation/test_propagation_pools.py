@@ -43,7 +43,19 @@ def assert_whole(forest: Forest) -> None:
         assert [(link.trace_id, link.span_id) for link in creation] == [(parent.trace_id, parent.span_id)]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
+@pytest.mark.parametrize(
+    ("pool", "broker"),
+    [
+        ("prefork", "redis"),
+        ("solo", "redis"),
+        ("threads", "redis"),
+        ("gevent", "redis"),
+        # Over another broker the pool is the same; but who acknowledges is another thread of it, on other sockets.
+        ("prefork", "rabbitmq"),
+        ("gevent", "rabbitmq"),
+    ],
+    indirect=["broker"],
+)
 def test_every_pool_gives_one_tree(scene: Any, pool: str) -> None:
     """Depth 3 x fan-out 3 over a worker of any pool is one tree: one trace, one root, no orphan."""
     scene.worker(pool, concurrency=2)
@@ -53,6 +65,9 @@ def test_every_pool_gives_one_tree(scene: Any, pool: str) -> None:
     assert_whole(forest)
     assert len(of_kind(forest, "producer")) == 13
     assert {span.attributes.get(names.RUN_ID) for span in forest.spans} == {f"run-{pool}"}
+    messages = of_kind(forest, "producer") + of_kind(forest, "consumer")
+    assert {span.attributes[names.MESSAGING_SYSTEM] for span in messages} == {scene.broker.system}
+    assert {span.attributes[names.MESSAGING_DESTINATION_NAME] for span in messages} == {scene.queue}
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
