@@ -12,9 +12,9 @@ import pytest
 from handrail_harness.findings.base import FindingName
 from handrail_harness.investigate import investigate
 from handrail_harness.rules import check
+from handrail_harness.strategies.faults import FAULTS, Fault
 from handrail_propagation.config import Config
 
-from .support.faults import FAULTS, Fault
 from .support.runs import MemorySource, cleanup_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ import pytest
 
 from handrail_harness.investigate import investigate
 from handrail_harness.spans import Link, LogEvent, Span, SpanEvent
+from handrail_harness.strategies.faults import OTHER_TRACE, lost_traceparent
 from handrail_propagation import conventions as c
 
-from .support.faults import OTHER_TRACE, lost_traceparent
 from .support.runs import MemorySource, RunBuilder, caused_by, cleanup_run
 
 GATE_OFF: dict[str, Any] = {

@@ -15,9 +15,9 @@ from handrail_harness.printable import printable
 from handrail_harness.render import render_investigation, render_report
 from handrail_harness.rules import check
 from handrail_harness.spans import Span
+from handrail_harness.strategies.faults import lost_traceparent
 from handrail_propagation import conventions as c
 
-from .support.faults import lost_traceparent
 from .support.runs import MemorySource, RunBuilder, caused_by, cleanup_run
 from .test_investigate_answers import wipe
 

@@ -10,9 +10,9 @@ from handrail_harness.errors import TraceNotFound
 from handrail_harness.rules import check
 from handrail_harness.rules.reading import find_trace
 from handrail_harness.spans import Link, Span
+from handrail_harness.strategies.faults import OTHER_TRACE, lost_traceparent
 from handrail_propagation import conventions as c
 
-from .support.faults import OTHER_TRACE, lost_traceparent
 from .support.runs import MemorySource, RunBuilder, cleanup_run
 
 

@@ -91,7 +91,7 @@ CONVENTIONS: Final[dict[Role, SpanConvention]] = {
         c.GEN_AI_TOOL_NAME,
         ("internal",),
         (*_GENAI, c.GEN_AI_TOOL_NAME),
-        ours=(c.RUN_ID, c.GEN_AI_AGENT_NAME, c.GEN_AI_TOOL_TYPE, c.TOOL_DISPOSITION),
+        ours=(c.GEN_AI_AGENT_NAME, c.GEN_AI_TOOL_TYPE, c.TOOL_DISPOSITION),
     ),
     "retrieval": SpanConvention(
         (c.OPERATION_RETRIEVAL,), c.GEN_AI_DATA_SOURCE_ID, ("client",), _GENAI, on_client=_PROVIDER

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from handrail_harness.errors import SourceError
 from handrail_harness.otlp import MalformedOTLP, events_of, from_json_document, spans_of
-from handrail_harness.sources.summaries import group_by_trace, summarize
-from handrail_harness.spans import LogEvent, Span, TraceSummary
-from handrail_propagation.conventions import RUN_ID
+from handrail_harness.sources.memory import MemorySource
+from handrail_harness.spans import LogEvent, Span
 
 _SIGNALS = (
     "resourceSpans",
@@ -31,53 +30,23 @@ _SIGNALS = (
 _WHAT_IT_SHOULD_BE = "expected one OTLP-JSON traces or logs request a line"
 
 
-class OTLPFileSource:
-    """The spans and events of one file, read once when opened.
+class OTLPFileSource(MemorySource):
+    """The spans and events of one file, read once when opened; its name is `file:` and the path.
 
     Raises `SourceError` with path and line number where a line is no OTLP request, or nothing in it is.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path).expanduser()
-        self._spans: dict[str, list[Span]] = {}
-        self._events: dict[str, list[LogEvent]] = {}
+        file = Path(path).expanduser()
         spans: list[Span] = []
-        for line, document in _documents(self._path):
+        events: list[LogEvent] = []
+        for line, document in _documents(file):
             try:
                 spans.extend(spans_of(from_json_document(document, ExportTraceServiceRequest)))
-                for event in events_of(from_json_document(document, ExportLogsServiceRequest)):
-                    self._events.setdefault(event.trace_id, []).append(event)
+                events.extend(events_of(from_json_document(document, ExportLogsServiceRequest)))
             except MalformedOTLP as error:
-                raise _refusal(self._path, line, " ".join(str(error).split())) from error
-        self._spans = group_by_trace(spans)
-
-    @property
-    def name(self) -> str:
-        """`file:` and the path."""
-        return f"file:{self._path}"
-
-    def spans(self, trace_id: str) -> Sequence[Span]:
-        """Return the spans of one trace, in the order of the file."""
-        return self._spans.get(trace_id, [])
-
-    def events(self, trace_id: str) -> Sequence[LogEvent]:
-        """Return the log-based events of one trace."""
-        return self._events.get(trace_id, [])
-
-    def traces_of_run(self, run_id: str) -> Sequence[str]:
-        """Return the ids of all traces that have a span with this `agent.run.id`."""
-        return [
-            trace_id
-            for trace_id, spans in self._spans.items()
-            if any(span.text(RUN_ID) == run_id for span in spans)
-        ]
-
-    def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
-        """Return the latest traces, newest first."""
-        return summarize((span for spans in self._spans.values() for span in spans), limit)
-
-    def close(self) -> None:
-        """Nothing is held open."""
+                raise _refusal(file, line, " ".join(str(error).split())) from error
+        super().__init__(spans, events, name=f"file:{file}")
 
 
 def _documents(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
