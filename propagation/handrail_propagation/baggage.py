@@ -41,8 +41,8 @@ def parse(values: Sequence[str], allowed: Collection[str], into: Context) -> Con
             pair, _, rest = member.partition(";")
             key, equals, text = pair.partition("=")
             key = key.strip(" \t")
-            if not equals or key not in allowed:
-                continue
+            if not equals or key not in allowed or not member.isascii():
+                continue  # §3.3.1: of ASCII; what is not is percent-encoded
             decoded = unquote(text.strip(" \t"), errors="replace")
             into = baggage.set_baggage(key, decoded, into)
             if rest:

@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 
 from handrail_propagation import baggage, telemetry, tracecontext
 from handrail_propagation import conventions as names
-from handrail_propagation.config import Trust
+from handrail_propagation.trust import Trust
 
 __all__ = ["Received", "error_type", "extract", "fail", "inject", "process_span", "remove", "send_span"]
 
@@ -73,19 +73,29 @@ def inject(headers: MutableMapping[str, Any], context: Context | None = None) ->
 
 
 def remove(headers: MutableMapping[str, Any], *header_names: str) -> None:
-    """Remove headers by lower-case name, in whatever spelling they are there."""
-    for key in [key for key in headers if isinstance(key, str) and key.lower() in header_names]:
+    """Remove headers by lower-case name, in whatever spelling they are there.
+
+    Of more headers than anybody sends, only the exact names are removed: nobody reads the others.
+    """
+    if len(headers) > tracecontext.MANY_HEADERS:
+        for name in header_names:
+            headers.pop(name, None)
+        return
+    lengths = {len(name) for name in header_names}
+    for key in [
+        key for key in headers if isinstance(key, str) and len(key) in lengths and key.lower() in header_names
+    ]:
         del headers[key]
 
 
 def extract(headers: Mapping[Any, Any], *, trust: Trust | None = None) -> Received:
     """Read the W3C headers of a message into a fresh context.
 
-    `trust` (default: `HANDRAIL_TRUST`) decides what they are worth: `continue` makes the claimed span the
-    parent, `restart` only the target of a link, `drop` nothing. Baggage needs `continue`. Whatever
-    the headers hold, this neither raises nor costs more than a small constant.
+    `trust` (default: `HANDRAIL_TRUST`, the strictest word of it) decides what they are worth: `continue` makes
+    the claimed span the parent, `restart` only the target of a link, `drop` nothing. Baggage needs `continue`.
+    Whatever the headers hold, this neither raises nor costs more than a small constant.
     """
-    trust = trust or telemetry.config().trust
+    trust = trust or telemetry.trust_of(None, None)
     context = Context()
     values = tracecontext.header_values(headers)
     traceparents = values.get(names.HEADER_TRACEPARENT, ())
@@ -137,10 +147,11 @@ def process_span(
 ) -> Iterator[Span]:
     """Span `process {destination}` around the work on one delivered message, under its creation context.
 
-    The span and the message's baggage are current inside. An exception ends the span as failed, with the
-    exception's type, and passes on.
+    `destination` is the queue that the message was taken from; it decides about `trust`, where that is not
+    given. The span and the message's baggage are current inside. An exception ends the span as failed, with
+    the exception's type, and passes on.
     """
-    received = extract(headers, trust=trust)
+    received = extract(headers, trust=trust or telemetry.trust_of(None, destination))
     span = telemetry.tracer().start_span(
         f"{names.OPERATION_PROCESS} {destination}",
         context=received.context,

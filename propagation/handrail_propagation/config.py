@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, get_args
 
 from handrail_propagation.conventions import BAGGAGE_RUN_ID, CAPTURE_CONTENT_VARIABLE
 from handrail_propagation.errors import ConfigurationError
+from handrail_propagation.trust import TrustPolicy
 
 Protocol = Literal["http/protobuf", "grpc"]
-Trust = Literal["continue", "restart", "drop"]
 Forward = Literal["worker", "none"]
 Capture = Literal["NO_CONTENT", "EVENT_ONLY"]
 
@@ -73,11 +73,11 @@ class Config:
         default=5.0,
         doc="Seconds that a stopping process may spend on its last export.",
     )
-    trust: Trust = _setting(  # noqa: RUF009
+    trust: TrustPolicy = _setting(  # noqa: RUF009
         "HANDRAIL_TRUST",
-        default="continue",
+        default=TrustPolicy(),
         doc="What a consumer does with the trace context of a message: `continue` it, `restart` (a new trace "
-        "with a link to the claimed one) or `drop` it.",
+        "with a link to the claimed one) or `drop` it; per queue as in `restart, orders=continue`.",
     )
     baggage_keys: tuple[str, ...] = _setting(
         "HANDRAIL_BAGGAGE_KEYS",
@@ -207,7 +207,7 @@ _PARSERS: Final[dict[str, Any]] = {
     "metrics_protocol": _OneOf(Protocol),
     "service_name": _text,
     "flush_timeout": _number,
-    "trust": _OneOf(Trust),
+    "trust": TrustPolicy.parse,
     "baggage_keys": _names,
     "span_events": _boolean,
     "spool_dir": _text,

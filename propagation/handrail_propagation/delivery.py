@@ -19,12 +19,13 @@ from celery import states
 from celery.app import amqp
 from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Link, Span, SpanKind, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, set_span_in_context
 
 from handrail_propagation import carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.destination import destination_of_delivery
 from handrail_propagation.ids import chosen_ids
+from handrail_propagation.trust import taken_from
 
 _log = logging.getLogger(__name__)
 # Set by Celery (5.7) while it publishes what follows a finished task
@@ -34,9 +35,11 @@ _dispatching: ContextVar[bool] = vars(amqp).get("_callback_publish_retry") or Co
 _failing: ContextVar[bool] = ContextVar("handrail-calling-errbacks", default=False)
 _DELIVERY = otel_context.create_key("handrail-delivery")
 CHOSEN_IDS: Final = "handrail_chosen_ids"
-"""Where the worker's main process leaves its pid and the ids that it chose in Celery's request; never in a message."""
+"""Where the worker's main process leaves (pid, ids that it chose, queue) in Celery's request; never in a message."""
 
 DELIVERY_COUNT: Final = "x-delivery-count"
+_MAX_CHARS: Final = 512
+"""Longer names and ids are cut on spans; Celery's own have 36 characters, and AMQP carries 255."""
 
 
 def current_delivery() -> Delivery | None:
@@ -115,7 +118,9 @@ class Delivery:
         task_id: str,
         request: dict[str, Any],
         start_time: int | None = None,
+        app: Any = None,
     ) -> None:
+        app = app if task is None else task.app
         self.task = task
         self.request = request
         self._system = system
@@ -125,10 +130,10 @@ class Delivery:
         self._metrics = telemetry.messaging_metrics()
         self._started = time.perf_counter() if self._metrics is not None else 0.0
         headers = message_headers(request)
-        received = carrier.extract(headers)
+        received = carrier.extract(headers, trust=telemetry.trust_of(app, queue_of(request)))
         sent = sent_with(headers, received)
         self.traceparents = received.traceparents
-        self.delegator = _span_context(sent.get("from"))
+        self.delegator = delegator_of(sent)
         self.attempt = attempt_of(request, sent)
         self.span = start_process_span(
             name, system, task_id, request, received, sent, self.attempt, start_time
@@ -196,9 +201,15 @@ class Delivery:
 def message_headers(request: dict[str, Any]) -> dict[str, Any]:
     """Return the headers of a delivered message out of Celery's request; protocol 1 has them one level down."""
     nested = request.get("headers")
-    if names.HEADER_TRACEPARENT not in request and isinstance(nested, dict):
-        return {**request, **nested}
-    return request
+    # Every message of protocol 2 says in which language it was written; neither is copied, for it may be huge.
+    return nested if isinstance(nested, dict) and "lang" not in request else request
+
+
+def queue_of(request: dict[str, Any]) -> str | None:
+    """Return the queue that a delivery was taken from, as the worker's main process knows it."""
+    noted = request.get(CHOSEN_IDS)
+    queue = noted[2] if isinstance(noted, tuple) else taken_from()
+    return queue if isinstance(queue, str) else None
 
 
 def sent_with(headers: dict[str, Any], received: carrier.Received) -> dict[str, Any]:
@@ -207,6 +218,11 @@ def sent_with(headers: dict[str, Any], received: carrier.Received) -> dict[str, 
     if received.trust == "continue":
         return sent
     return {"at": sent.get("at")}
+
+
+def delegator_of(sent: object) -> SpanContext | None:
+    """Return who built what follows a task, as the sender of its message noted it."""
+    return _span_context(_mapping(sent).get("from"))
 
 
 def attempt_of(request: dict[str, Any], sent: dict[str, Any]) -> int:
@@ -233,7 +249,7 @@ def start_process_span(
     links = received.links()
     if (before := _span_context(sent.get("retry_of"))) is not None:
         links.append(Link(before, {names.LINK_TYPE: names.LINK_RETRY_OF}))
-    destination = destination_of_delivery(request.get("delivery_info"))
+    destination = _bounded(destination_of_delivery(request.get("delivery_info")))
     chosen = request.get(CHOSEN_IDS)
     with chosen_ids(chosen[1] if isinstance(chosen, tuple) else None):
         return telemetry.tracer().start_span(
@@ -262,16 +278,16 @@ def delivery_attributes(
         names.MESSAGING_OPERATION_NAME: names.OPERATION_PROCESS,
         names.MESSAGING_OPERATION_TYPE: names.OPERATION_PROCESS,
         names.MESSAGING_DESTINATION_NAME: destination,
-        names.MESSAGING_MESSAGE_ID: task_id,
+        names.MESSAGING_MESSAGE_ID: _bounded(task_id),
         names.CELERY_ACTION: names.CELERY_ACTION_RUN,
-        names.CELERY_TASK_NAME: name,
+        names.CELERY_TASK_NAME: _bounded(name),
         names.MESSAGE_ATTEMPT: attempt,
         names.MESSAGE_REDELIVERED: bool(_mapping(request.get("delivery_info")).get("redelivered")),
     }
     for key, attribute in _TEXTS:
         value = request.get(key)
         if value and isinstance(value, str):
-            attributes[attribute] = value
+            attributes[attribute] = _bounded(value)
     if hostname := attributes.get(names.MESSAGING_CLIENT_ID):
         attributes[names.CELERY_HOSTNAME] = hostname
     if retries:
@@ -304,6 +320,14 @@ def _add_waits(attributes: dict[str, Any], sent_at: object, eta: str | None) -> 
     attributes[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, time.time() - due), 6)
 
 
+def _bounded(value: object) -> str:
+    """Return a text of the message as a span can hold it: not endless, and UTF-8 (JSON lets lone surrogates pass)."""
+    if not isinstance(value, str):
+        return type(value).__name__
+    text = value[:_MAX_CHARS]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -312,5 +336,5 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and 0 <= value < 1 << 31 else None
 
 
-def _span_context(value: object) -> Any:
+def _span_context(value: object) -> SpanContext | None:
     return tracecontext.parse((value,), ()) if isinstance(value, str) else None

@@ -19,14 +19,17 @@ from celery.worker.request import Request
 from opentelemetry import context as otel_context
 
 from handrail_propagation import conventions as names
+from handrail_propagation import tracecontext
 from handrail_propagation.delivery import CHOSEN_IDS, Delivery
 from handrail_propagation.destination import broker_system
 from handrail_propagation.ids import choose
+from handrail_propagation.trust import taken_from
 
 _log = logging.getLogger(__name__)
 _request: Any = Request
 _ExceptionWithTraceback: type[Any] = vars(einfo)["ExceptionWithTraceback"]
 _METHODS = ("on_failure", "on_timeout", "_announce_revoked", "_announce_cancelled")
+_READ = (names.HEADER_MESSAGE, "retries", "root_id", "parent_id", "eta", "expires")
 _DEATH = re.compile(r"(signal \d+(?: \(\w+\))?|exitcode \d+)")
 
 
@@ -86,7 +89,7 @@ class Endings:
 
 def _received(request: Any = None, **_: Any) -> None:
     """Choose the ids of the delivery's span, so that this process can close it should the child die."""
-    request.request_dict[CHOSEN_IDS] = (os.getpid(), choose())
+    request.request_dict[CHOSEN_IDS] = (os.getpid(), choose(), taken_from())
 
 
 def _lost(request: Any, exc_info: Any, *_: Any, return_ok: bool = False, **__: Any) -> Delivery | None:
@@ -149,7 +152,9 @@ def _record(request: Any, kind: str, *, abandoned: str | None = None) -> Deliver
 
 def _refused(consumer: Any, message: Any, name: str, task_id: str, kind: str) -> None:
     headers = message.headers if isinstance(message.headers, dict) else {}
-    request = {**headers, "delivery_info": message.delivery_info, "hostname": consumer.hostname}
-    delivery = Delivery(None, broker_system(consumer.app), name, task_id, request)
+    request = {key: headers[key] for key in _READ if key in headers}
+    request |= tracecontext.header_values(headers)
+    request |= {"lang": "", "delivery_info": message.delivery_info, "hostname": consumer.hostname}
+    delivery = Delivery(None, broker_system(consumer.app), name, task_id, request, app=consumer.app)
     otel_context.detach(delivery.token)
     delivery.close(kind)

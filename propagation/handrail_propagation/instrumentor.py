@@ -15,6 +15,7 @@ import celery.app.trace
 from celery import Celery, _state, signals
 from celery.app import amqp
 from celery.backends.base import Backend
+from kombu import Queue
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
 from handrail_propagation import telemetry
@@ -23,12 +24,14 @@ from handrail_propagation.destination import broker_system
 from handrail_propagation.endings import Endings
 from handrail_propagation.exporters import drop_inherited_connections
 from handrail_propagation.publishing import traced_sender
+from handrail_propagation.trust import noting_queue
 
 _log = logging.getLogger(__name__)
 # Celery's type stubs leave out what begins with an underscore
 _amqp: Any = amqp.AMQP
 _apps: Any = _state
 _backend: Any = Backend
+_queue: Any = Queue
 _stock: Any = CeleryInstrumentor
 _MARK = "_handrail_wrapped"
 # Celery's modules that hold their own reference to build_tracer, besides the one that defines it
@@ -53,6 +56,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
             self._build_tracer: Callable[..., Any] = celery.app.trace.build_tracer
             self._create_task_sender: Callable[..., Any] = _amqp._create_task_sender
             self._call_task_errbacks: Callable[..., Any] = _backend._call_task_errbacks
+            self._consume: Callable[..., Any] = _queue.consume
 
     def active(self) -> bool:
         """Whether messages are traced now; what is wrapped stays wrapped and asks here."""
@@ -96,6 +100,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         signals.worker_shutdown.disconnect(_worker_ending)
         _amqp._create_task_sender = self._create_task_sender
         _backend._call_task_errbacks = self._call_task_errbacks
+        _queue.consume = self._consume
         self._set_build_tracer(self._build_tracer)
         self._stock.restore()
 
@@ -112,6 +117,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
 
         _amqp._create_task_sender = create_task_sender
         _backend._call_task_errbacks = following_failure(self._call_task_errbacks)
+        _queue.consume = noting_queue(self._consume, self.active)
         self._set_build_tracer(build_tracer)
 
     @staticmethod

@@ -37,6 +37,6 @@ def current_run_id() -> str | None:
 
 
 def run_id_of(where: Context | None) -> str | None:
-    """Return the run id of a context's baggage (`None`: the current one)."""
+    """Return the run id of a context's baggage (`None`: the current one); a longer text than 128 is none."""
     value = baggage.get_baggage(BAGGAGE_RUN_ID, where)
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= RUN_ID_MAX_CHARS else None

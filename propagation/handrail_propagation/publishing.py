@@ -27,7 +27,13 @@ from opentelemetry.trace import (
 
 from handrail_propagation import carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import CHOSEN_IDS, DELIVERY_COUNT, Delivery, current_delivery
+from handrail_propagation.delivery import (
+    CHOSEN_IDS,
+    DELIVERY_COUNT,
+    Delivery,
+    current_delivery,
+    delegator_of,
+)
 from handrail_propagation.destination import broker_system, destination_of_options
 
 _log = logging.getLogger(__name__)
@@ -120,8 +126,9 @@ class Sending:
         """Headers of a retry: the creation context stays that of the first send, so attempts are siblings."""
         headers = dict(custom)
         before = headers.get(names.HEADER_MESSAGE)
-        if isinstance(before, dict) and "from" in before:
-            sent["from"] = before["from"]
+        delegator = delivery.delegator if delivery is not None else delegator_of(before)
+        if delegator is not None:
+            sent["from"] = tracecontext.format_traceparent(delegator)
         if delivery is not None:
             # Baggage as it is now: what the task has cleared does not come back with the copied headers.
             now: dict[str, Any] = {}

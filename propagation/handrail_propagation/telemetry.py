@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry import _logs, metrics, trace
 from opentelemetry._logs import Logger, LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
-from handrail_propagation.config import Config, Trust
+from handrail_propagation.config import Config
 from handrail_propagation.metrics import MessagingMetrics
 from handrail_propagation.metrics import messaging_metrics as messaging_metrics_of
+from handrail_propagation.trust import Trust, TrustPolicy
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -41,6 +44,8 @@ class Telemetry:
     """What writes to the spool, if there is one."""
     forwarding: Forwarding | None = None
     """What forwards the spool from this process, if that is its job."""
+    trust_by_app: WeakKeyDictionary[Celery, TrustPolicy] = field(default_factory=WeakKeyDictionary)
+    """Policies of apps that have one of their own; `config.trust` is that of all others."""
     tracer: Tracer = field(init=False)
     event_logger: Logger = field(init=False)
     messaging_metrics: MessagingMetrics | None = field(init=False)
@@ -76,15 +81,18 @@ def instrument(
     logger_provider: LoggerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     service_name: str | None = None,
-    trust: Trust | None = None,
+    trust: Trust | Mapping[str, Trust] | None = None,
 ) -> Telemetry:
     """Trace every message that Celery sends and runs in this process and its pool children.
 
     One call, the same in producers and in workers of any pool; calling it again returns what the first call
     set up. Providers come from the arguments, else from OpenTelemetry's globals where an SDK provider is set,
     else they are made from the `OTEL_*` variables and become the globals. `service_name` is used where
-    `OTEL_SERVICE_NAME` is not set; its default is the app's name. `trust` goes before `HANDRAIL_TRUST`. Raises
-    `ConfigurationError` for an unusable variable.
+    `OTEL_SERVICE_NAME` is not set; its default is the app's name.
+
+    `trust` is what the trace context of incoming messages is worth, for this app before `HANDRAIL_TRUST`, without
+    an app for the process: one word, or a mapping from queue names to words in which `*` is every other queue.
+    Raises `ConfigurationError` for an unusable value or variable.
     """
     from handrail_propagation.instrumentor import HandrailCeleryInstrumentor
 
@@ -95,7 +103,11 @@ def instrument(
         service_name=service_name or _app_name(app),
     )
     if trust is not None:
-        telemetry.config = replace(telemetry.config, trust=trust)
+        policy = TrustPolicy.of_value(trust)
+        if app is None:
+            telemetry.config = replace(telemetry.config, trust=policy)
+        else:
+            telemetry.trust_by_app[app] = policy
     instrumentor = HandrailCeleryInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument(skip_dep_check=True)
@@ -150,6 +162,12 @@ def current() -> Telemetry | None:
 def config() -> Config:
     """Return the settings in force."""
     return _current.config if _current is not None else _DEFAULTS
+
+
+def trust_of(app: Celery | None, queue: str | None) -> Trust:
+    """Return what a message of a queue is worth to an app; `None` is an unknown queue, or no app."""
+    policy = _current.trust_by_app.get(app) if _current is not None and app is not None else None
+    return (policy or config().trust).of(queue)
 
 
 def tracer() -> Tracer:

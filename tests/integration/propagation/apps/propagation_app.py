@@ -35,7 +35,7 @@ if "TEST_REVOKED" in os.environ:
 if os.environ.get("TEST_INSTRUMENT", "1") == "1":
     from handrail_propagation import instrument
 
-    instrument(app)
+    instrument(app, trust=os.environ.get("TEST_TRUST"))  # type: ignore[arg-type]
 
 
 @app.task
