@@ -6,8 +6,12 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import settings
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+settings.register_profile("handrail", deadline=None)  # nothing is timed: a busy machine is no failure
+settings.load_profile("handrail")
 
 TraceRequest = Callable[..., ExportTraceServiceRequest]
 LogRequest = Callable[..., ExportLogsServiceRequest]
