@@ -1,0 +1,213 @@
+"""The forwarder meets real destinations, over HTTP and gRPC, and some that misbehave; and the command line runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+
+from handrail_harness.faults import FaultyDestination
+from handrail_harness.faults.behaviour import (
+    GARBAGE,
+    HANG_UP,
+    PARTIAL,
+    THROTTLE,
+    TWICE,
+    UNAVAILABLE,
+    Behaviour,
+)
+from handrail_harness.stack.embedded import EmbeddedStack
+from handrail_propagation import conventions as names
+from handrail_propagation.config import Config
+from handrail_propagation.forward.destination import destinations, from_url
+from handrail_propagation.forward.forwarder import Forwarder
+from handrail_propagation.spool.accounting import account
+from handrail_propagation.spool.identity import Identity
+from handrail_propagation.spool.record import Kind
+from handrail_propagation.spool.writer import Writer
+
+from .conftest import PATIENCE
+
+pytestmark = pytest.mark.integration
+
+
+def record(folder: Path, count: int) -> bytes:
+    """Let a writer that is gone have recorded that many spans and events of one trace; return the trace id."""
+    trace_id = secrets.token_bytes(16)
+    writer = Writer(folder, Identity(pid=1, boot_id="another").encode())
+    origin = ResourceSpans().SerializeToString()
+    for number in range(count):
+        span_id = secrets.token_bytes(8)
+        now = time.time_ns()
+        span = Span(trace_id=trace_id, span_id=span_id, name=f"span {number}", start_time_unix_nano=now)
+        writer.append(Kind.SPAN_START, span.SerializeToString(), origin=origin)
+        event = LogRecord(
+            trace_id=trace_id, span_id=span_id, event_name=names.EVENT_DECISION, time_unix_nano=now
+        )
+        writer.append(Kind.LOG, event.SerializeToString(), origin=origin)
+        span.end_time_unix_nano = time.time_ns()
+        writer.append(Kind.SPAN_END, span.SerializeToString(), origin=origin)
+    writer.close()
+    return trace_id
+
+
+def deliver(folder: Path, *urls: str) -> None:
+    """Forward until nothing is left."""
+    forwarder = Forwarder(folder, [from_url(url, Config()) for url in urls])
+    forwarder.start(once=True)
+    deadline = time.monotonic() + PATIENCE
+    while forwarder.is_running:
+        assert time.monotonic() < deadline, [shipper.trouble for shipper in forwarder.shippers]
+        time.sleep(0.01)
+    forwarder.stop()
+
+
+@pytest.fixture
+def misbehaving() -> Iterator[FaultyDestination]:
+    """A destination that works until it is told otherwise."""
+    with FaultyDestination() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "first", [THROTTLE, UNAVAILABLE, GARBAGE, HANG_UP, TWICE, Behaviour(takes=False, status=401)]
+)
+def test_what_is_not_taken_is_sent_again(
+    misbehaving: FaultyDestination, tmp_path: Path, first: Behaviour
+) -> None:
+    """429 with Retry-After, 503, a page of HTML, no answer, a lie, wrong credentials: everything arrives after all."""
+    record(tmp_path, 3)
+    misbehaving.then(first)
+    began = time.monotonic()
+    deliver(tmp_path, misbehaving.endpoint)
+    assert {span.name for span in misbehaving.spans} == {"span 0", "span 1", "span 2"}
+    copies = {str(span.attributes[names.RECORD_ID]) for span in misbehaving.spans}
+    assert len(copies) == 3
+    assert len(misbehaving.events) == 3
+    if first is THROTTLE:
+        assert time.monotonic() - began >= float(THROTTLE.retry_after)
+    total = account(tmp_path).total
+    assert (total.delivered, total.pending, total.quarantined) == (total.recorded, 0, 0)
+
+
+def test_a_partial_success_costs_what_it_says(misbehaving: FaultyDestination, tmp_path: Path) -> None:
+    """A rejected span is quarantined, the others are delivered, and nothing is sent again."""
+    record(tmp_path, 3)
+    misbehaving.then(PARTIAL)
+    deliver(tmp_path, misbehaving.endpoint)
+    assert len(misbehaving.spans) == 2
+    total = account(tmp_path).total
+    assert (total.quarantined, total.pending) == (1, 0)
+    assert total.is_exact
+
+
+def test_two_destinations_over_two_transports(
+    stack: EmbeddedStack, misbehaving: FaultyDestination, tmp_path: Path
+) -> None:
+    """The embedded receiver over gRPC and another one over HTTP both get everything; copies are stored once."""
+    trace_id = record(tmp_path, 5).hex()
+    kept = tmp_path.with_name("again")
+    shutil.copytree(tmp_path, kept)
+    deliver(tmp_path, f"grpc://{stack.grpc_endpoint}", misbehaving.endpoint)
+    assert len(misbehaving.spans) == len(misbehaving.events) == 5
+    with closing(stack.source()) as source:
+        assert len(source.spans(trace_id)) == len(source.events(trace_id)) == 5
+    deliver(kept, stack.otlp_endpoint)  # as after a kill between the acknowledgement and the ledger
+    with closing(stack.source()) as source:
+        assert len(source.spans(trace_id)) == len(source.events(trace_id)) == 5
+
+
+def test_the_settings_name_the_destination(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenTelemetry's variables name one destination, ours several; credentials in a URL are not kept."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret@collector:4318/base")
+    assert [each.name for each in destinations(Config.from_environment())] == ["http://collector:4318/base"]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
+    (over_grpc,) = destinations(Config.from_environment())
+    assert over_grpc.name == "grpc://127.0.0.1:4317"
+    over_grpc.transport.close()
+    monkeypatch.setenv("HANDRAIL_FORWARD_TO", "http://one:4318/, https://two")
+    assert [each.name for each in destinations(Config.from_environment())] == [
+        "http://one:4318",
+        "https://two",
+    ]
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "handrail_harness.cli", "forward", *arguments]
+
+
+def test_the_command_delivers_once_and_says_so(misbehaving: FaultyDestination, tmp_path: Path) -> None:
+    """`handrail forward DIR --to URL --once --json` delivers everything and prints the account; exit status 0."""
+    record(tmp_path, 4)
+    run = subprocess.run(
+        _command(str(tmp_path), "--to", misbehaving.endpoint, "--once", "--json"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)["total"]
+    assert found["pending"] == 0
+    assert found["delivered"] == found["recorded"] > 8
+    assert len(misbehaving.spans) == 4
+
+
+def test_the_command_runs_until_it_is_stopped(misbehaving: FaultyDestination, tmp_path: Path) -> None:
+    """Without --once it goes on with what comes later; a second one is refused; Ctrl-C ends it with status 0."""
+    record(tmp_path, 1)
+    running = subprocess.Popen(
+        _command(str(tmp_path), "--to", misbehaving.endpoint), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not misbehaving.spans and time.monotonic() < deadline:
+            time.sleep(0.02)
+        record(tmp_path, 1)
+        second = subprocess.run(
+            _command(str(tmp_path), "--to", misbehaving.endpoint, "--once"),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert second.returncode == 2
+        assert "another process forwards" in second.stderr
+        while len(misbehaving.spans) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(misbehaving.spans) == 2
+        os.kill(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+        assert running.returncode == 0, said
+        assert "records delivered" in said
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["/no/such/folder", "--to", "http://127.0.0.1:1", "--once"], "cannot be forwarded"),
+        ([".", "--to", "ftp://there"], "is no destination"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: list[str], said: str) -> None:
+    """A folder that is not there and a URL of another kind: exit status 2 and one line."""
+    run = subprocess.run(_command(*arguments), capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 2
+    assert said in " ".join(run.stderr.split())
+    assert "Traceback" not in run.stderr
