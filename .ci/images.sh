@@ -7,6 +7,8 @@ JAEGER_IMAGE_DEFAULT="jaegertracing/jaeger:2.20.0"
 JAEGER_COMMIT=798e4b0fcf22 # v2.20.0: the module path has no /v2, so Go is asked for the commit
 JAEGER_FALLBACK=v1.76.0    # the same sources as v2.13.0
 
+COLLECTOR_IMAGE_DEFAULT="otel/opentelemetry-collector-contrib:0.158.0"
+
 IMPORTED=()
 
 have() { # IMAGE
@@ -109,4 +111,32 @@ compile_jaeger() { # VERSION BINARY
         return 1
     }
     mv "$binary.new" "$binary"
+}
+
+# .ci/collector holds the parts of the official distribution that collector.yaml uses, pinned to the image's version.
+provide_collector() {
+    export HANDRAIL_COLLECTOR_IMAGE="${HANDRAIL_COLLECTOR_IMAGE:-$COLLECTOR_IMAGE_DEFAULT}"
+    if have_or_pull "$HANDRAIL_COLLECTOR_IMAGE"; then
+        echo "$HANDRAIL_COLLECTOR_IMAGE: there"
+        return
+    fi
+    HANDRAIL_COLLECTOR_IMAGE="$COLLECTOR_IMAGE_DEFAULT"
+    local version="${COLLECTOR_IMAGE_DEFAULT##*:}" root="$SCRATCH/collector-root"
+    local binary="$CACHE/collector-$version/otelcol-contrib"
+    if [ ! -x "$binary" ]; then
+        command -v go >/dev/null || { echo "Go is needed to compile the Collector"; return 1; }
+        echo "compiling the Collector $version (some minutes; kept in the cache)"
+        mkdir -p "$(dirname "$binary")"
+        (cd "$here/collector" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$binary.new" .) >"$SCRATCH/go.log" 2>&1 || {
+            tail -n 20 "$SCRATCH/go.log"
+            return 1
+        }
+        mv "$binary.new" "$binary"
+    fi
+    mkdir -p "$root/etc/otelcol-contrib" "$root/state"
+    install -d -m 1777 "$root/tmp"
+    cp "$binary" "$root/otelcol-contrib"
+    import_image "$root" "$HANDRAIL_COLLECTOR_IMAGE" -c 'ENTRYPOINT ["/otelcol-contrib"]' \
+        -c 'CMD ["--config", "/etc/otelcol-contrib/config.yaml"]' -c 'EXPOSE 13133'
+    echo "$HANDRAIL_COLLECTOR_IMAGE: stand-in compiled from its Go modules ($COLLECTOR_IMAGE_DEFAULT cannot be pulled)"
 }

@@ -20,12 +20,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
 from handrail_harness.spans import AttributeValue, Link, LogEvent, Span, SpanEvent, SpanKind, StatusCode
+from handrail_propagation.otlp.json import map_ids
 
 Request = TypeVar("Request", ExportTraceServiceRequest, ExportLogsServiceRequest, ExportMetricsServiceRequest)
 
 _KINDS: tuple[SpanKind, ...] = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS: tuple[StatusCode, ...] = ("unset", "ok", "error")
-_ID_KEYS = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
 
 
 class MalformedOTLP(ValueError):
@@ -59,12 +59,6 @@ def from_json_document(document: dict[str, Any], request: type[Request]) -> Requ
         return json_format.ParseDict(_ids_to_base64(document), request(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedOTLP(f"not an OTLP {request.__name__}: {error}") from error
-
-
-def to_json_document(message: ExportTraceServiceRequest | ExportLogsServiceRequest) -> dict[str, Any]:
-    """Encode a request as an OTLP/JSON object (hex ids, numeric enums, 64-bit numbers as strings)."""
-    document: dict[str, Any] = json_format.MessageToDict(message, use_integers_for_enums=True)
-    return _map_ids(document, lambda text: base64.b64decode(text).hex())  # type: ignore[no-any-return]
 
 
 def spans_of(request: ExportTraceServiceRequest) -> Iterator[Span]:
@@ -139,15 +133,4 @@ def _value(value: AnyValue) -> AttributeValue:
 
 
 def _ids_to_base64(document: Any) -> Any:
-    return _map_ids(document, lambda text: base64.b64encode(bytes.fromhex(text)).decode("ascii"))
-
-
-def _map_ids(node: Any, convert: Any) -> Any:
-    if isinstance(node, dict):
-        return {
-            key: convert(value) if key in _ID_KEYS and isinstance(value, str) else _map_ids(value, convert)
-            for key, value in node.items()
-        }
-    if isinstance(node, list):
-        return [_map_ids(item, convert) for item in node]
-    return node
+    return map_ids(document, lambda text: base64.b64encode(bytes.fromhex(text)).decode("ascii"))

@@ -118,7 +118,8 @@ class Config:
         "HANDRAIL_FORWARD_TO",
         default=(),
         doc="Where the spool is forwarded to, comma-separated: `http://host:4318`, `https://…`, `grpc://host:4317`, "
-        "`grpcs://…`. When unset, the one destination that `OTEL_EXPORTER_OTLP_*` name.",
+        "`grpcs://…`, `file:///folder` (a mirror in OTLP/JSON lines). When unset, the one destination that "
+        "`OTEL_EXPORTER_OTLP_*` name.",
     )
 
     @classmethod

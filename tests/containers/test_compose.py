@@ -8,6 +8,8 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from handrail_harness.rules import check
 from handrail_harness.sources.jaeger import JaegerSource
 from handrail_harness.stack.containers import JAEGER_IMAGE, REDIS_IMAGE, is_healthy, publishes_on_loopback
 from handrail_harness.stack.redis import answers, free_port
+from handrail_propagation import conventions as names
 
 from .support import MESSAGES, Fleet, docker_leftovers, forest_of_run, wait_for
 
@@ -27,21 +30,27 @@ PORTS = (
     "HANDRAIL_OTLP_GRPC_PORT",
     "HANDRAIL_OTLP_HTTP_PORT",
     "HANDRAIL_JAEGER_STATUS_PORT",
+    "HANDRAIL_COLLECTOR_STATUS_PORT",
 )
 
 
 class Composed:
-    """A compose project of its own on free ports."""
+    """A compose project of its own on free ports; a profile that is named starts, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: str = "", **environ: str) -> None:
+        self._profile = ["--profile", profile] if profile else []
+        self._environ = environ
         self.project = f"handrail-test-{secrets.token_hex(4)}"
         self.ports = {name: free_port() for name in PORTS}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` on compose.yaml."""
         return subprocess.run(
-            ["docker", "compose", "--project-name", self.project, "--file", str(COMPOSE), *arguments],
-            env={**os.environ, **{name: str(port) for name, port in self.ports.items()}},
+            [
+                *("docker", "compose", "--project-name", self.project, "--file", str(COMPOSE)),
+                *(*self._profile, *arguments),
+            ],
+            env={**os.environ, **self._environ, **{name: str(port) for name, port in self.ports.items()}},
             capture_output=True,
             text=True,
             timeout=120,
@@ -63,10 +72,9 @@ class Composed:
         }
 
 
-@pytest.fixture
-def composed(request: pytest.FixtureRequest) -> Iterator[Composed]:
-    """compose.yaml, up; torn down with its volume, and nothing of it is left."""
-    project = Composed()
+@contextmanager
+def brought_up(project: Composed, request: pytest.FixtureRequest) -> Iterator[Composed]:
+    """compose.yaml, up; torn down with its volumes, and nothing of it is left."""
     if not shutil.which("docker") or project.run("version").returncode != 0:
         pytest.skip("docker compose, version 2, is not installed")
     try:
@@ -80,6 +88,22 @@ def composed(request: pytest.FixtureRequest) -> Iterator[Composed]:
         down = project.run("down", "--volumes", "--timeout", "5")
     assert down.returncode == 0, down.stderr
     assert docker_leftovers(project.project) == []
+
+
+@pytest.fixture
+def composed(request: pytest.FixtureRequest) -> Iterator[Composed]:
+    """Redis and Jaeger."""
+    with brought_up(Composed(), request) as project:
+        yield project
+
+
+@pytest.fixture
+def collecting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Composed]:
+    """Redis, Jaeger and the Collector, which reads the mirror in `tmp_path`."""
+    mirror = tmp_path / "mirror"
+    mirror.mkdir(mode=0o700)
+    with brought_up(Composed("collector", HANDRAIL_MIRROR_DIR=str(mirror)), request) as project:
+        yield project
 
 
 @pytest.mark.containers
@@ -103,10 +127,37 @@ def test_run_through_compose_is_one_tree(
         source.close()
 
 
+@pytest.mark.containers
+def test_a_collector_carries_a_spool_to_jaeger(
+    collecting: Composed, fleet: Callable[[Mapping[str, str]], Fleet], tmp_path: Path
+) -> None:
+    """Spool, mirror, a real Collector, Jaeger: one tree, and no worker has sent anything over the network."""
+    environ = collecting.environ() | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+        "HANDRAIL_SPOOL_DIR": str(tmp_path / "spool"),
+        "HANDRAIL_FORWARD_TO": f"file://{tmp_path / 'mirror'}",
+    }
+    for port, path in (("HANDRAIL_JAEGER_STATUS_PORT", "/status"), ("HANDRAIL_COLLECTOR_STATUS_PORT", "/")):
+        wait_for(partial(is_healthy, f"http://{collecting.address(port)}{path}"), what=port)
+    agents = fleet(environ)
+    agents.start(["planner", "scout", "scribe"])
+    run = agents.send(wait=True)
+    assert run["outcome"] == "Done", run["detail"]
+    source = JaegerSource(f"http://{collecting.address('HANDRAIL_JAEGER_UI_PORT')}")
+    try:
+        forest = forest_of_run(source, run["run_id"], received=sum(MESSAGES.values()))
+        assert all(names.RECORD_ID in span.attributes for span in forest.spans)
+        assert check(source, run["trace_id"]).unified
+    finally:
+        source.close()
+
+
 def test_images_are_the_same_everywhere() -> None:
-    """compose.yaml, the stack, the gate and the docs name the same two images, each with a version."""
+    """compose.yaml, the stack, the gate and the docs name the same images, each with a version."""
     composed = dict(re.findall(r"image: \$\{HANDRAIL_(\w+)_IMAGE:-(\S+)\}", COMPOSE.read_text()))
-    assert composed == {"REDIS": REDIS_IMAGE, "JAEGER": JAEGER_IMAGE}
+    assert composed == {"REDIS": REDIS_IMAGE, "JAEGER": JAEGER_IMAGE, "COLLECTOR": composed["COLLECTOR"]}
+    compiled = (ROOT / ".ci" / "collector" / "go.mod").read_text()
+    assert f"otlpjsonfilereceiver v{composed['COLLECTOR'].rpartition(':')[2]}" in compiled
     gate = dict(re.findall(r'(?m)^(\w+)_IMAGE_DEFAULT="(.+)"$', (ROOT / ".ci" / "images.sh").read_text()))
     assert gate == composed
     described = (ROOT / "docs" / "containers.md").read_text()
@@ -115,7 +166,7 @@ def test_images_are_the_same_everywhere() -> None:
 
 
 def test_everything_listens_on_loopback_only() -> None:
-    """No port of compose.yaml is published to the network: neither Redis nor Jaeger asks for a password here."""
+    """No port of compose.yaml is published to the network: nothing here asks for a password here."""
     published = re.findall(r'(?m)^ +- "(.+:\d+)"$', COMPOSE.read_text())
     assert len(published) == len(PORTS)
     assert all(one.startswith("127.0.0.1:${") for one in published)

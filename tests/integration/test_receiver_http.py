@@ -23,13 +23,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from handrail_harness.errors import StackError
-from handrail_harness.otlp import to_json_document
 from handrail_harness.receiver.server import Receiver
 from handrail_harness.receiver.settings import Settings
 from handrail_harness.sources.store import StoreSource
 from handrail_harness.store import rawlog
 from handrail_harness.store.rawlog import LogUnavailable
 from handrail_harness.store.store import Store
+from handrail_propagation.otlp.json import to_json_document
 
 pytestmark = pytest.mark.integration
 

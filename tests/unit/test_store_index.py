@@ -14,12 +14,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from handrail_harness.errors import StackError
-from handrail_harness.otlp import events_of, spans_of, to_json_document
+from handrail_harness.otlp import events_of, spans_of
 from handrail_harness.store import segments
 from handrail_harness.store.base import Damage, Encoding, Kind, Position, Record
 from handrail_harness.store.index import SQLiteIndex
 from handrail_harness.store.location import DirectoryLock, ServerState, StoreBusy, default_data_dir
 from handrail_harness.store.store import Store
+from handrail_propagation.otlp.json import to_json_document
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 OTHER = "ffffffffffffffffffffffffffffffff"

@@ -27,7 +27,8 @@ def forward(
         typer.Option(
             "--to",
             metavar="URL",
-            help="http://host:4318, https://…, grpc://host:4317 or grpcs://…; may be given again. Without it: "
+            help="http://host:4318, https://…, grpc://host:4317, grpcs://… or file:///folder; may be given again. "
+            "Without it: "
             "HANDRAIL_FORWARD_TO, else OTEL_EXPORTER_OTLP_ENDPOINT.",
             show_default=False,
         ),

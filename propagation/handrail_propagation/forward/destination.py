@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from handrail_propagation.config import Config
 from handrail_propagation.errors import ConfigurationError
@@ -75,17 +76,23 @@ def destinations(config: Config) -> list[Destination]:
 def from_url(url: str, config: Config) -> Destination:
     """Return the destination of a URL.
 
-    `http://host:4318` and `https://…` are base URLs of OTLP/HTTP, `grpc://host:4317` and `grpcs://…` OTLP/gRPC.
-    Raises `ConfigurationError` for anything else.
+    `http://host:4318` and `https://…` are base URLs of OTLP/HTTP, `grpc://host:4317` and `grpcs://…` OTLP/gRPC,
+    `file:///folder` is a mirror in OTLP/JSON lines. Raises `ConfigurationError` for anything else.
     """
     parts = urlsplit(url)
+    if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
+        from handrail_propagation.forward.mirror import MAX_BYTES, MirrorTransport
+
+        folder = Path(unquote(parts.path))
+        return Destination(f"file://{folder}", MirrorTransport(folder, _signals(config)), MAX_BYTES)
     if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.netloc:
         raise ConfigurationError(
-            f"{url!r} is no destination: use http://host:4318, https://…, grpc://host:4317 or grpcs://…"
+            f"{url!r} is no destination: use http://host:4318, https://…, grpc://host:4317, grpcs://… or "
+            "file:///folder."
         )
     grpc = parts.scheme.startswith("grpc")
     exporters: dict[Signal, Any] = {}
-    for signal in _signals(config) or tuple(Signal):
+    for signal in _signals(config):
         if grpc:
             endpoint = f"{'https' if parts.scheme == 'grpcs' else 'http'}://{parts.netloc}"
         else:
