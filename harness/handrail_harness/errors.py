@@ -19,7 +19,3 @@ class TraceNotFound(SourceError):
 
 class EagerModeRefused(HandrailError):
     """task_always_eager is on: nothing crosses a queue then, so a test of it proves nothing. Switch it off."""
-
-
-class FaultDidNotBite(HandrailError):
-    """A fault that a test injected never took effect, so what the test shows is not what the fault does."""

@@ -39,6 +39,7 @@ class Endings:
     def __init__(self, active: Callable[[], bool]) -> None:
         self._active = active
         self._originals = {name: getattr(Request, name) for name in _METHODS}
+        self._on_decode_error: Callable[..., Any] | None = None
 
     def connect(self) -> None:
         """Start recording."""
@@ -50,6 +51,7 @@ class Endings:
         }
         for name, record in before.items():
             setattr(_request, name, self._wrapped(self._originals[name], record))
+        signals.worker_init.connect(self._watch_decoding, weak=False)
         signals.task_received.connect(_received, weak=False)
         signals.task_unknown.connect(_unknown, weak=False)
         signals.task_rejected.connect(_rejected, weak=False)
@@ -58,9 +60,31 @@ class Endings:
         """Put Celery's own methods back."""
         for name, original in self._originals.items():
             setattr(_request, name, original)
+        signals.worker_init.disconnect(self._watch_decoding)
+        if self._on_decode_error is not None:
+            _consumer().on_decode_error = self._on_decode_error
+            self._on_decode_error = None
         signals.task_received.disconnect(_received)
         signals.task_unknown.disconnect(_unknown)
         signals.task_rejected.disconnect(_rejected)
+
+    def _watch_decoding(self, **_: Any) -> None:
+        """Record messages whose body cannot be read: Celery acknowledges them, and sends no signal."""
+        if self._on_decode_error is not None:
+            return
+        original = self._on_decode_error = _consumer().on_decode_error
+        active = self._active
+
+        @wraps(original)
+        def on_decode_error(consumer: Any, message: Any, error: Exception) -> Any:
+            if active():
+                try:
+                    _refused_message(consumer, message, names.ERROR_UNDECODABLE)
+                except Exception:  # noqa: BLE001 - tracing never changes what becomes of a message
+                    _log.warning("a message that cannot be decoded was not recorded", exc_info=True)
+            return original(consumer, message, error)
+
+        _consumer().on_decode_error = on_decode_error
 
     def _wrapped(
         self, method: Callable[..., Any], record: Callable[..., Delivery | None]
@@ -129,8 +153,7 @@ def _unknown(sender: Any = None, message: Any = None, name: str = "", id: str = 
 
 def _rejected(sender: Any = None, message: Any = None, **_: Any) -> None:
     """The message is none that Celery understands."""
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    _refused(sender, message, str(headers.get("task", "")), str(headers.get("id", "")), names.ERROR_REJECTED)
+    _refused_message(sender, message, names.ERROR_REJECTED)
 
 
 def _record(request: Any, kind: str, *, abandoned: str | None = None) -> Delivery | None:
@@ -148,6 +171,18 @@ def _record(request: Any, kind: str, *, abandoned: str | None = None) -> Deliver
         delivery.span.set_attribute(names.ABANDONED_REASON, abandoned)
     delivery.close(kind)
     return delivery
+
+
+def _consumer() -> Any:
+    """Return the class that receives messages; only workers load it."""
+    from celery.worker.consumer.consumer import Consumer
+
+    return Consumer
+
+
+def _refused_message(consumer: Any, message: Any, kind: str) -> None:
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    _refused(consumer, message, str(headers.get("task", "")), str(headers.get("id", "")), kind)
 
 
 def _refused(consumer: Any, message: Any, name: str, task_id: str, kind: str) -> None:

@@ -10,7 +10,6 @@
     ├── StackError             handrail_harness: Redis, the receiver or a worker cannot be started
     ├── SourceError            handrail_harness: spans cannot be read (unreachable, malformed)
     │   └── TraceNotFound
-    ├── FaultDidNotBite        handrail_harness: an injected fault never took effect
     └── EagerModeRefused       handrail_harness: task_always_eager proves nothing
 
 A message names the thing, what was wrong with it, and the next step. The class docstring is the default

@@ -92,6 +92,22 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_tests_exist(page: Path) -> None:
+    """A page that names a test (`test_file.py::test_name`) names one that is there."""
+    for file, name in re.findall(r"\b(test_\w+\.py)::(test_\w+)", page.read_text(encoding="utf-8")):
+        texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob(file)]
+        assert any(f"def {name}(" in text for text in texts), f"{file} has no {name}"
+
+
+def test_every_situation_has_a_test() -> None:
+    """The table of docs/propagation.md names a test in each row."""
+    text = (DOCS / "propagation.md").read_text(encoding="utf-8").partition("## Situation by situation")[2]
+    _, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) >= 30
+    assert [row for row in rows if not re.search(r"`test_\w+\.py::test_\w+`[^|]*\|$", row)] == []
+
+
 def test_decision_records_are_in_the_index() -> None:
     """docs/adr/README.md lists every record."""
     index = (DOCS / "adr" / "README.md").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery
@@ -77,6 +78,35 @@ class Scene:
         assert len(consumers(spans)) == processed, [span.name for span in spans]
         return spans
 
+    def trace(self, trace_id: str, processed: int, timeout: float = 20.0) -> Forest:
+        """The tree of one trace, once `processed` deliveries of it have been recorded (fails when more have)."""
+
+        def arrived(spans: list[Span]) -> list[Span]:
+            return [span for span in spans if span.trace_id == trace_id]
+
+        flush()
+        spans = arrived(
+            self.sink.wait_for(lambda spans: len(consumers(arrived(spans))) >= processed, timeout=timeout)
+        )
+        assert len(consumers(spans)) == processed, [span.name for span in spans]
+        return build(spans)
+
+    def send_raw(self, task: str, headers: dict[Any, Any], *args: Any, queue: str = "") -> str:
+        """Put a message straight into a queue, these headers beside Celery's own, untraced; return its id."""
+        task_id = str(uuid4())
+        queue = queue or self.queue
+        with self.app.connection_for_write() as connection:
+            message = self.app.amqp.as_task_v2(task_id, f"propagation_app.{task}", args, {})
+            connection.Producer(serializer="json").publish(
+                message.body,
+                exchange="",
+                routing_key=queue,
+                declare=[self.app.amqp.queues[queue]],
+                headers={**message.headers, **headers},
+                **message.properties,
+            )
+        return task_id
+
     def forest(self, processed: int) -> Forest:
         """The spans as trees, once `processed` deliveries have been recorded."""
         return build(self.spans(processed))
@@ -110,11 +140,11 @@ def broker(request: pytest.FixtureRequest, redis_url: str) -> Broker:
 
 
 @contextmanager
-def instrumented(broker: Broker, sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[Scene]:
+def instrumented(broker: Broker, sink: SpanSink, start: Callable[..., Worker]) -> Iterator[Scene]:
     """A producer that is instrumented in this process, and what it needs; put back as it was afterwards."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    scene = Scene(broker, sink, worker)
+    scene = Scene(broker, sink, start)
     provider = TracerProvider(resource=Resource({"service.name": "producer"}))
     exporter = PerProcessSpanExporter(lambda: OTLPSpanExporter(endpoint=f"{sink.endpoint}/v1/traces"))
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=100))
@@ -140,3 +170,20 @@ def scene_over(sink: SpanSink, worker: Callable[..., Worker]) -> Iterator[SceneO
     """Make the scene over a broker of the test's own: `scene_over(Redis(url, backend=url))`, once."""
     with ExitStack() as scenes:
         yield lambda broker: scenes.enter_context(instrumented(broker, sink, worker))
+
+
+@pytest.fixture(scope="module")
+def stage(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """One scene over Redis with one prefork worker for all tests of a module: ask it for traces, not for all spans."""
+    workers: list[Worker] = []
+
+    def start(app: str, queues: list[str], **options: Any) -> Worker:
+        log_path = tmp_path_factory.mktemp("stage") / "worker.log"
+        workers.append(Worker(app, queues, log_path=log_path, **options))
+        return workers[-1].start()
+
+    with SpanSink() as sink, instrumented(Redis(redis_url, backend=redis_url), sink, start) as scene:
+        scene.worker(concurrency=2, env={"HANDRAIL_BAGGAGE_KEYS": "agent.run.id,tenant"})
+        yield scene
+        for worker in workers:
+            worker.stop()

@@ -91,23 +91,6 @@ def test_baggage_that_was_cleared_stays_cleared(scene: Scene) -> None:
     assert names.RUN_ID not in second.attributes
 
 
-def test_a_killed_child_is_in_the_tree(scene: Scene, tmp_path: Path) -> None:
-    """SIGKILL in the task: the dead attempt is there, abandoned with its signal; the next one is its sibling."""
-    scene.worker()
-    with tracer().start_as_current_span("root"):
-        assert scene.send("dies_once", str(tmp_path / "marker")).get(timeout=20) == "survived"
-    forest = scene.forest(processed=2)
-    dead, alive = attempts(forest)
-    assert dead.attributes[names.ABANDONED] is True
-    assert dead.attributes[names.ABANDONED_REASON] == "signal 9 (SIGKILL)"
-    assert dead.attributes[names.ERROR_TYPE] == "worker_lost"
-    assert dead.status_code == "error"
-    assert alive.status_code == "unset"
-    assert alive.attributes[names.MESSAGE_REDELIVERED] is True
-    steps = by_start(span for span in forest.spans if span.name == "step before death")
-    assert [span.parent_span_id for span in steps] == [dead.span_id, alive.span_id]
-
-
 @over("redis", "rabbitmq")
 def test_a_killed_worker_is_delivered_again(scene: Scene, tmp_path: Path) -> None:
     """SIGKILL of the whole worker: another one takes the message, under the same send, marked as redelivered."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import chain, chord, group
 
-from handrail_harness.forest import Forest
+from handrail_harness.forest import Forest, build
 from handrail_harness.spans import Span
+from handrail_harness.stack.process import Child
 from handrail_propagation import conventions as names
 from handrail_propagation import tracer
 
-from .conftest import Scene, over
+from .conftest import APPS, Scene, consumers, over
 
 pytestmark = pytest.mark.integration
 
@@ -114,15 +119,36 @@ def test_callbacks(scene: Scene) -> None:
 
 
 def test_a_delay_that_was_asked_for_is_no_queue_wait(scene: Scene) -> None:
-    """With a countdown, the intended delay and the wait in the queue are told apart."""
+    """With a countdown or an ETA, the intended delay and the wait in the queue are told apart."""
     scene.worker()
     with tracer().start_as_current_span("root"):
         scene.send("add", 1, 2, countdown=1.5)
+        scene.send("add", 1, 2, eta=datetime.now(UTC) + timedelta(seconds=1.5))
         scene.send("add", 1, 2)
-    delayed, plain = sorted(
-        deliveries(scene.forest(processed=2)),
+    countdown, eta, plain = sorted(
+        deliveries(scene.forest(processed=3)),
         key=lambda span: -float(str(span.attributes.get(names.MESSAGE_INTENDED_DELAY, 0))),
     )
-    assert 1.0 <= delayed.attributes[names.MESSAGE_INTENDED_DELAY] <= 2.0
-    assert 0 <= delayed.attributes[names.MESSAGE_QUEUE_WAIT] < 1.4
+    for delayed in (countdown, eta):
+        assert 1.0 <= delayed.attributes[names.MESSAGE_INTENDED_DELAY] <= 2.0
+        assert 0 <= delayed.attributes[names.MESSAGE_QUEUE_WAIT] < 1.4
     assert names.MESSAGE_INTENDED_DELAY not in plain.attributes
+
+
+def test_beat_begins_a_trace_each_time(scene: Scene, tmp_path: Path) -> None:
+    """What `celery beat` sends is the root of a trace of its own, with the run of the task below it."""
+    scene.worker()
+    command = [sys.executable, "-m", "celery", "-A", "propagation_app", "beat"]
+    command += ["-s", str(tmp_path / "schedule"), "--pidfile", ""]
+    beat = Child(
+        command, log_path=tmp_path / "log", env={**os.environ, **scene.environ(TEST_BEAT="1")}, cwd=APPS
+    )
+    try:
+        spans = scene.sink.wait_for(lambda spans: len(consumers(spans)) >= 2, timeout=40)
+    finally:
+        beat.close()
+    forest = build(spans)
+    found = consumers(spans)
+    assert len({span.trace_id for span in found}) == len(found) >= 2
+    for delivery in found:
+        assert send_of(forest, delivery) in forest.roots

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from handrail_harness.forest import build
 from handrail_propagation import conventions as names
@@ -41,6 +45,16 @@ def send(scene: Scene, root: str, task: str, *args: Any, **options: Any) -> Any:
         return scene.send(task, *args, **options)
 
 
+def garble(scene: Scene, task_id: str) -> None:
+    """Make the body of a message that waits in Redis unreadable."""
+    with redis.Redis.from_url(scene.broker.url) as client:
+        for at, text in enumerate(client.lrange(scene.queue, 0, -1)):
+            message = json.loads(text)
+            if message["headers"]["id"] == task_id:
+                message["body"] = base64.b64encode(b"no JSON").decode()
+                client.lset(scene.queue, at, json.dumps(message))
+
+
 @over("redis", "rabbitmq")
 def test_ends_in_the_task(scene: Scene) -> None:
     """Errors, expected errors, Ignore, Reject and both time limits, told apart by `error.type`."""
@@ -50,6 +64,7 @@ def test_ends_in_the_task(scene: Scene) -> None:
     send(scene, "expected", "raises_expected")
     send(scene, "ignored", "ignores")
     send(scene, "rejected", "rejects")
+    send(scene, "internal", "fails_afterwards")
     send(scene, "soft limit", "sleeps", 20, soft_time_limit=1)
     found = expect(
         scene,
@@ -59,6 +74,7 @@ def test_ends_in_the_task(scene: Scene) -> None:
             "expected": None,
             "ignored": "ignored",
             "rejected": "rejected",
+            "internal": "internal_error",
             "soft limit": "soft_time_limit",
         },
     )
@@ -66,21 +82,32 @@ def test_ends_in_the_task(scene: Scene) -> None:
 
 
 @over("redis", "rabbitmq")
-def test_ends_before_and_around_the_task(scene: Scene) -> None:
-    """Expired, revoked, unknown, killed by its time limit: the worker's main process records them."""
+def test_ends_before_and_around_the_task(scene: Scene, tmp_path: Path) -> None:
+    """Expired, revoked, unknown, unreadable, terminated, killed by its time limit: the main process records them."""
     expected: dict[str, str | None] = {"unknown": "unknown_task", "revoked": "revoked"}
     if scene.broker.system == "redis":  # RabbitMQ drops what has expired in its queue, and tells nobody
         past = datetime.now(UTC) - timedelta(seconds=60)
         send(scene, "expired in the queue", "add", 1, 2, expires=past)
-        expected["expired in the queue"] = "expired"
+        garble(scene, send(scene, "unreadable", "add", 1, 2).id)
+        expected |= {"expired in the queue": "expired", "unreadable": "undecodable"}
     send(scene, "unknown", "nothing_of_that_name")
     revoked = "11111111-2222-4333-8444-555555555555"
     send(scene, "revoked", "add", 1, 2, task_id=revoked)
+    send(scene, "not a task", "add", 1, 2, headers={"eta": "nonsense"})
     worker = scene.worker(env={"TEST_REVOKED": revoked})
+    terminated = send(scene, "terminated", "sleeps", 60, str(tmp_path / "started"))
+    worker._running().wait_until(lambda: (tmp_path / "started").exists(), what="the task", timeout=20)
+    scene.app.control.revoke(terminated.id, terminate=True)
     send(scene, "hard limit", "sleeps", 20, time_limit=1)
     send(scene, "expired in the worker", "add", 1, 2, expires=0.7)  # prefetched, behind the one before
-    expected |= {"hard limit": "time_limit", "expired in the worker": "expired"}
+    expected |= {
+        "not a task": "rejected",
+        "terminated": "terminated",
+        "hard limit": "time_limit",
+        "expired in the worker": "expired",
+    }
     found = expect(scene, expected)
+    assert found["terminated"].attributes[names.ABANDONED_REASON] == "signal 15"
     assert found["hard limit"].attributes[names.ABANDONED] is True
     assert names.ABANDONED not in found["expired in the worker"].attributes
     assert "not recorded" not in worker.log()

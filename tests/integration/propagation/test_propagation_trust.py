@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
-from uuid import uuid4
 
 import pytest
 import redis
@@ -19,22 +17,6 @@ pytestmark = pytest.mark.integration
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, NOT_SAMPLED = (f"00-{TRACE}-{PARENT}-{flags}" for flags in ("01", "00"))
-
-
-def send_raw(scene: Scene, queue: str, task: str, headers: dict[Any, Any], *args: Any) -> str:
-    """Put a message straight into a queue, with these headers beside Celery's own; return its id."""
-    task_id = str(uuid4())
-    with scene.app.connection_for_write() as connection:
-        message = scene.app.amqp.as_task_v2(task_id, f"propagation_app.{task}", args, {})
-        connection.Producer(serializer="json").publish(
-            message.body,
-            exchange="",
-            routing_key=queue,
-            declare=[scene.app.amqp.queues[queue]],
-            headers={**message.headers, **headers},
-            **message.properties,
-        )
-    return task_id
 
 
 def by_message(spans: list[Span]) -> dict[str, Span]:
@@ -60,11 +42,11 @@ def test_trust_by_queue(scene: Scene) -> None:
     partners, public = (f"{scene.queue}-{name}" for name in ("partners", "public"))
     claims = {"traceparent": NOT_SAMPLED, "baggage": "agent.run.id=claimed"}
     message = {names.HEADER_MESSAGE: {"retry_of": SAMPLED, "attempt": 7}}
-    own = send_raw(scene, scene.queue, "add", {**claims, "traceparent": SAMPLED}, 1, 2)
-    unsampled = send_raw(scene, scene.queue, "add", claims, 1, 2)
-    restarted = send_raw(scene, partners, "add", claims | message, 1, 2)
-    dropped = send_raw(scene, public, "add", claims | message, 1, 2)
-    unknown = send_raw(scene, public, "nothing_of_that_name", claims)
+    own = scene.send_raw("add", {**claims, "traceparent": SAMPLED}, 1, 2)
+    unsampled = scene.send_raw("add", claims, 1, 2)
+    restarted = scene.send_raw("add", claims | message, 1, 2, queue=partners)
+    dropped = scene.send_raw("add", claims | message, 1, 2, queue=public)
+    unknown = scene.send_raw("nothing_of_that_name", claims, queue=public)
     scene._start(
         "propagation_app",
         [scene.queue, partners, public],
@@ -91,7 +73,7 @@ def test_trust_by_queue(scene: Scene) -> None:
 def test_a_message_does_not_say_which_queue_it_is_from(scene: Scene) -> None:
     """On Redis the routing key is what the producer wrote: the worker asks by the queue that it read from."""
     public = f"{scene.queue}-public"
-    task_id = send_raw(scene, public, "add", {"traceparent": SAMPLED}, 1, 2)
+    task_id = scene.send_raw("add", {"traceparent": SAMPLED}, 1, 2, queue=public)
     with redis.Redis.from_url(scene.broker.url) as client:
         message = json.loads(client.lindex(public, 0))
         message["properties"]["delivery_info"] = {"exchange": "", "routing_key": scene.queue}
@@ -109,7 +91,7 @@ def test_a_message_does_not_say_which_queue_it_is_from(scene: Scene) -> None:
 
 def test_trust_by_app(scene: Scene) -> None:
     """`instrument(app, trust=...)` goes before the variable."""
-    task_id = send_raw(scene, scene.queue, "add", {"traceparent": SAMPLED}, 1, 2)
+    task_id = scene.send_raw("add", {"traceparent": SAMPLED}, 1, 2)
     scene.worker(env={"HANDRAIL_TRUST": "continue", "TEST_TRUST": "drop"})
     span = by_message(scene.spans(processed=1))[task_id]
     assert span.trace_id != TRACE
@@ -125,7 +107,7 @@ def test_hostile_headers_do_not_fail_a_task(scene: Scene) -> None:
         headers.pop("headers", None)
         if shape == "list":
             headers = {"traceparent": [SAMPLED] * 1000, "baggage": ["x" * 10_000] * 32}
-        sent[send_raw(scene, scene.queue, "add", headers, 1, 2)] = shape
+        sent[scene.send_raw("add", headers, 1, 2)] = shape
     worker = scene.worker()
     found = by_message(scene.spans(processed=len(SHAPES), timeout=40))
     assert {sent[task_id] for task_id in found} == set(SHAPES)

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject
 
 QUEUE = os.environ["TEST_QUEUE"]
@@ -31,6 +31,9 @@ if "TEST_REVOKED" in os.environ:
     from celery.worker.state import revoked
 
     revoked.add(os.environ["TEST_REVOKED"])
+
+if "TEST_BEAT" in os.environ:
+    app.conf.beat_schedule = {"often": {"task": "propagation_app.pid", "schedule": 0.5}}
 
 if os.environ.get("TEST_INSTRUMENT", "1") == "1":
     from handrail_propagation import instrument
@@ -103,21 +106,45 @@ def echo_headers(self: Task) -> dict[str, Any]:
     }
 
 
-@app.task
-def echo_baggage() -> dict[str, str]:
+def seen(task: Task) -> dict[str, Any]:
+    """Headers that arrived beside Celery's own, and the baggage that they hold."""
     from opentelemetry import baggage
 
-    return {name: str(value) for name, value in baggage.get_all().items()}
+    headers = {key: value for key, value in (task.request.headers or {}).items() if key in OURS}
+    return {"headers": headers, "baggage": {name: str(value) for name, value in baggage.get_all().items()}}
 
 
-@app.task
-def hop(headers_seen: list[dict[str, str]], remaining: int) -> list[dict[str, str]]:
-    """Pass on what this delivery would inject, `remaining` times."""
-    from handrail_propagation import carrier
+OURS = ("traceparent", "tracestate", "baggage", "handrail_message")
 
-    headers: dict[str, str] = {}
-    carrier.inject(headers)
-    return [*headers_seen, headers]
+
+@app.task(bind=True)
+def relay(self: Task, hops: int, last: str) -> Any:
+    """Pass a message on `hops` times; the last one has the id `last` and returns what arrived with it."""
+    if hops == 0:
+        return seen(self)
+    return relay.apply_async((hops - 1, last), task_id=last if hops == 1 else None).id
+
+
+@app.task(bind=True, max_retries=None)
+def stubborn(self: Task, failures: int) -> dict[str, Any]:
+    """Fail so often; return what arrived with the last attempt."""
+    if self.request.retries < failures:
+        raise self.retry(exc=RuntimeError("again"), countdown=0)
+    return seen(self)
+
+
+@app.task(bind=True)
+def forgets(self: Task, key: str, *, replace: bool = False) -> Any:
+    """Clear a baggage entry for what follows: the replacement of this task, or the next step of its chain."""
+    from opentelemetry import baggage, context
+
+    context.attach(baggage.remove_baggage(key))
+    return self.replace(remembers.si()) if replace else key
+
+
+@app.task(bind=True)
+def remembers(self: Task) -> dict[str, Any]:
+    return seen(self)
 
 
 @app.task(bind=True)
@@ -130,39 +157,59 @@ def ignores() -> None:
     raise Ignore
 
 
+@app.task(bind=True)
+def fails_afterwards(self: Task) -> None:
+    """Leave behind what Celery cannot call back: it fails around the task, which is done."""
+    self.request.callbacks = [17]
+
+
 @app.task
 def rejects() -> None:
     raise Reject("no", requeue=False)
 
 
 @app.task
-def sleeps(seconds: float) -> None:
+def sleeps(seconds: float, marker: str = "") -> None:
+    if marker:
+        with open(marker, "w"):
+            pass
     time.sleep(seconds)
 
 
-@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
-def dies_once(self: Task, marker: str) -> str:
-    """SIGKILL this pool child the first time, finish the second time."""
-    from handrail_propagation import flush, tracer
+@app.task(acks_late=True, reject_on_worker_lost=True, ignore_result=True)
+def mortal(where: str, folder: str, together: int) -> None:
+    """Die the first time, at prerun, inside or at postrun: this child, or, when `together` have come, the worker."""
+    from handrail_propagation import tracer
 
-    with tracer().start_as_current_span("step before death"):
+    with tracer().start_as_current_span(f"step {where}"):
         pass
+    die(where, "inside", folder, together)
+
+
+@signals.task_prerun.connect(sender=mortal)
+def before_mortal(args: tuple[str, str, int], **_: Any) -> None:
+    die(args[0], "prerun", *args[1:])
+
+
+@signals.task_postrun.connect(sender=mortal)
+def after_mortal(args: tuple[str, str, int], **_: Any) -> None:
+    die(args[0], "postrun", *args[1:])
+
+
+def die(where: str, here: str, folder: str, together: int) -> None:
+    from handrail_propagation import flush
+
+    marker = os.path.join(folder, where)
+    if where != here or os.path.exists(marker):
+        return
     flush()
-    if not os.path.exists(marker):
-        with open(marker, "w"):
-            pass
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "survived"
-
-
-@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
-def dies(self: Task, marker: str, times: int) -> str:
-    """SIGKILL this pool child the first `times` times."""
-    with open(marker, "a") as file:
-        file.write("x")
-    if os.path.getsize(marker) <= times:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "survived"
+    with open(marker, "w"):
+        pass
+    if together:
+        while len(os.listdir(folder)) < together:
+            time.sleep(0.01)
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task(acks_late=True)
