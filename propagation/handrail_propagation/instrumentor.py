@@ -173,8 +173,15 @@ def _worker_starting(**_: Any) -> None:
 
 def _worker_started(**_: Any) -> None:
     """The pool is there: from now on a thread does no harm to it."""
-    if (now := telemetry.current()) is not None and now.forwarding is not None:
+    now = telemetry.current()
+    if now is None:
+        return
+    if now.forwarding is not None:
         now.forwarding.begin()
+    if now.recorder is None and not now.config.disabled:
+        _log.info(
+            "no spool: what a killed process has not exported is lost; HANDRAIL_SPOOL_DIR keeps it (docs/spool.md)"
+        )
 
 
 def _worker_ending(**_: Any) -> None:

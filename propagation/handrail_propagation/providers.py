@@ -21,6 +21,7 @@ from handrail_propagation.config import Config
 from handrail_propagation.errors import ConfigurationError
 from handrail_propagation.exporters import log_exporter, metric_exporter, span_exporter
 from handrail_propagation.forward.here import Forwarding
+from handrail_propagation.forward.metrics import observe
 from handrail_propagation.processor import RunIdProcessor
 from handrail_propagation.spool.gated import RecordGated
 from handrail_propagation.spool.process import Spool
@@ -55,11 +56,13 @@ def build(
         _logs.set_logger_provider(logs)
     meters = meter_provider or _found(metrics.get_meter_provider(), "_ProxyMeterProvider")
     if meters is None:
-        meters = _meter_provider(config, resource)
+        meters = meter_provider_of(config, resource)
         if config.metrics_exporter:
             metrics.set_meter_provider(meters)
     _stamp_run_ids(traces)
     recorder, forwarding = _record(config, traces, logs) if config.spool_dir else (None, None)
+    if recorder is not None and forwarding is not None and not isinstance(meters, metrics.NoOpMeterProvider):
+        observe(meters, recorder.spool.folder, lambda: forwarding.is_elected)
     return Telemetry(
         tracer_provider=traces,
         logger_provider=logs,
@@ -102,7 +105,8 @@ def _logger_provider(config: Config, resource: Resource) -> SdkLoggerProvider:
     return provider
 
 
-def _meter_provider(config: Config, resource: Resource) -> MeterProvider:
+def meter_provider_of(config: Config, resource: Resource) -> MeterProvider:
+    """Return a meter provider for the exporters that are asked for; one that does nothing for none."""
     if config.disabled or not config.metrics_exporter:
         return metrics.NoOpMeterProvider()
     readers = [

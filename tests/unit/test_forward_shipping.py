@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from handrail_propagation.forward.forwarder import Forwarder
 from handrail_propagation.forward.outcome import Accepted, Declined, Later, Outcome, Refused
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
+from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.reader import segments
 from handrail_propagation.spool.record import Kind
@@ -375,6 +377,24 @@ def test_logs_that_are_not_wanted_do_not_hold_up_spans(tmp_path: Path) -> None:
     assert account(tmp_path).total.pending == 0
 
 
+def test_a_wrong_address_is_not_taken_for_a_destination_without_logs(tmp_path: Path) -> None:
+    """Where spans meet a 404 as well, nothing is given up: the address is wrong, and can be mended."""
+    scene = Scene(tmp_path)
+    scene.event("decision")
+    scene.writer.close()
+    nowhere = There(lambda signal, items: Declined("404") if signal is Signal.LOGS else Later("404"))
+    forwarder = Forwarder(tmp_path, [Destination("one", nowhere)])
+    assert forwarder.elect()
+    forwarder._stop.set()
+    with pytest.raises(shipping.Stopped):
+        forwarder.shippers[0].round()
+    forwarder.stop()
+    assert account(tmp_path).total.pending == account(tmp_path).total.recorded
+    mended = There()
+    forward(tmp_path, mended)
+    assert [event.event_name for event in mended.events] == ["decision"]
+
+
 def test_one_process_at_a_time_forwards(tmp_path: Path) -> None:
     """The second one is not elected before the first one has let go."""
     first = Forwarder(tmp_path, [Destination("one", There())])
@@ -399,3 +419,41 @@ def test_flush_waits_until_everything_is_there(tmp_path: Path) -> None:
     assert forwarder.flush(20)
     assert [span.name for span in there.spans] == ["span"]
     forwarder.stop()
+
+
+class Crowded(Files):
+    """A disk with room for so many bytes in one folder, full from the beginning but for what is deleted."""
+
+    def __init__(self, folder: Path, room: int) -> None:
+        self._folder = folder
+        self._room = room
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        used = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+        if used + len(data) > self._room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(descriptor, data)
+
+
+def test_a_full_disk_is_made_room_on(tmp_path: Path) -> None:
+    """With no room for the ledger, nor for the starts of open spans, what is delivered goes, and then there is."""
+    scene = Scene(tmp_path, segment_size=4096)
+    key = scene.span("long", ended=False)
+    for number in range(100):
+        scene.span(f"span {number}")
+    there = There()
+    forward(tmp_path, there)
+    for number in range(100):
+        scene.span(f"more {number}")
+    used = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    forwarder = Forwarder(tmp_path, [Destination("one", there)], files=Crowded(tmp_path, used))
+    assert forwarder.elect()
+    forwarder.shippers[0].round()
+    forwarder.stop()
+    assert len(segments(tmp_path)[scene.writer.id]) == 1
+    assert len(there.spans) == 200
+    assert account(tmp_path).total.is_exact
+    scene.end(key, "long")
+    forward(tmp_path, there)
+    assert [span.name for span in there.spans][200:] == ["long"]
+    assert len(set(record_ids(there.spans))) == 201

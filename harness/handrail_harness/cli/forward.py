@@ -43,9 +43,13 @@ def forward(
     The exit status is 1 when something is left behind or in quarantine, 2 when the folder cannot be forwarded: it is
     not there, or another process forwards it.
     """
+    from opentelemetry.sdk.resources import Resource
+
     from handrail_propagation.config import Config
     from handrail_propagation.forward.destination import destinations
     from handrail_propagation.forward.forwarder import Forwarder
+    from handrail_propagation.forward.metrics import observe
+    from handrail_propagation.providers import meter_provider_of
     from handrail_propagation.spool.accounting import account
 
     folder = spool_folder(folder)
@@ -64,10 +68,12 @@ def forward(
         raise ConfigurationError(
             f"another process forwards {folder}: a worker does so by itself, unless HANDRAIL_FORWARD=none."
         )
+    meters = meter_provider_of(config, Resource.create())
+    observe(meters, folder, lambda: forwarder.is_elected)
     names = ", ".join(destination.name for destination in found)
     with progress() as say:
         say(f"{folder} → {names}")
-        _run(forwarder, say, once=once)
+        _run(forwarder, say, once=once, ending=getattr(meters, "shutdown", lambda: None))
     left = account(folder).total
     if json:
         print_json(account(folder).to_json())
@@ -75,7 +81,7 @@ def forward(
         raise typer.Exit(1)
 
 
-def _run(forwarder: Forwarder, say: Callable[[str], None], *, once: bool) -> None:
+def _run(forwarder: Forwarder, say: Callable[[str], None], *, once: bool, ending: Callable[[], None]) -> None:
     stopping = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)
@@ -93,6 +99,7 @@ def _run(forwarder: Forwarder, say: Callable[[str], None], *, once: bool) -> Non
         if stopping.is_set() and not once:
             forwarder.flush(2.0)
     finally:
+        ending()  # metrics are only reported by who forwards
         forwarder.stop()
         for number, handler in before.items():
             signal.signal(number, handler)

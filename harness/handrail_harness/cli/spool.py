@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
@@ -59,8 +60,14 @@ def _print(found: Account) -> None:
     if found.finished.recorded:
         table.add_row("(forwarded and gone)", "", *_cells(found.finished))
     stdout.print(table)
-    behind = ", ".join(found.destinations) or "nowhere yet"
-    stdout.print(escape(f"{found.bytes:,} bytes in {found.folder}; forwarded to {_printable(behind)}"))
+    oldest = f"; the oldest pending record: {_age(found.oldest_pending)}" if found.oldest_pending else ""
+    stdout.print(escape(f"{found.bytes:,} bytes in {found.folder}{oldest}"))
+    for one in found.by_destination:
+        declined = f" ({one.declined:,} log records are not wanted there)" if one.declined else ""
+        text = f"{one.name}: {one.delivered:,} delivered{declined}, {one.pending:,} pending"
+        stdout.print(escape(_printable(f"→ {text}, {one.quarantined:,} quarantined")))
+    if not found.by_destination:
+        stdout.print("forwarded to nowhere yet")
     for line in found.writers:
         for place in line.damages:
             damage = place.damage
@@ -75,6 +82,14 @@ def _print(found: Account) -> None:
 def _cells(line: Line) -> list[str]:
     numbers = (line.recorded, line.delivered, line.pending, line.quarantined, line.dropped)
     return [f"{number:,}" for number in numbers]
+
+
+def _age(unix_nano: int) -> str:
+    seconds = max(time.time() - unix_nano / 1e9, 0.0)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _printable(text: str) -> str:

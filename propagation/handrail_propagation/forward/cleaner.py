@@ -14,7 +14,7 @@ from handrail_propagation.forward import carry
 from handrail_propagation.forward.quarantine import Quarantine
 from handrail_propagation.forward.shipper import Shipper
 from handrail_propagation.forward.stream import Stream
-from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.files import FILES, Files, is_full
 from handrail_propagation.spool.reader import SegmentFile, segments
 from handrail_propagation.spool.segments import UNFINISHED
 
@@ -66,7 +66,16 @@ class Cleaner:
         done = [file for file in files if file.index < until]
         if not done or any(stream.is_needed(until) for stream in streams):
             return
-        carry.save(self._folder, writer, streams[behind].carry.get(until - 1, {}), self._files)
+        starts = streams[behind].carry.get(until - 1, {})
+        try:
+            carry.save(self._folder, writer, starts, self._files)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            # There is room once the segments are gone; a kill right here loses the ends of spans that are open
+            for file in done:
+                self._let_go(file)
+            carry.save(self._folder, writer, starts, self._files)
         for file in done:
             self._let_go(file)
         for stream in streams:

@@ -31,6 +31,7 @@ class Forwarding:
         self._spool = spool
         self._timeout = config.flush_timeout
         self._is_child = False
+        self._gave_up = False
         self._forwarder: Forwarder | None = None
         # Clients are made, and their modules imported, before any process is forked: half an import is for ever
         self._destinations = destinations(config)
@@ -51,6 +52,11 @@ class Forwarding:
             self._forwarder = Forwarder(self._spool.folder, self._destinations)
             self._forwarder.start()
 
+    @property
+    def is_elected(self) -> bool:
+        """Whether this process is the one that forwards."""
+        return self._forwarder is not None and not self._is_child and self._forwarder.is_elected
+
     def flush(self, timeout: float, *, final: bool = False) -> bool:
         """Return whether what this process has recorded was delivered within `timeout` seconds.
 
@@ -67,18 +73,21 @@ class Forwarding:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_LOOK_EVERY)
-        return forwarder.flush(max(deadline - time.monotonic(), 0.0), final=final)
+        flushed = forwarder.flush(max(deadline - time.monotonic(), 0.0), final=final)
+        self._gave_up = final and not flushed
+        return flushed
 
     def finish(self) -> None:
         """Forward what is left, for as long as the settings allow, and stop; what is left then stays in the spool."""
         forwarder = self._forwarder
         if forwarder is None or self._is_child:
             return
-        if forwarder.is_elected and not forwarder.flush(self._timeout, final=True):
+        # A worker has tried that already when its pool was gone
+        timeout = 0.0 if self._gave_up else self._timeout
+        if forwarder.is_elected and not forwarder.flush(timeout, final=True):
             _log.warning(
-                "not everything in %s could be forwarded in %g s; it stays there until somebody forwards it",
+                "not everything in %s could be forwarded; it stays there until somebody forwards it",
                 self._spool.folder,
-                self._timeout,
             )
         forwarder.stop()
         self._forwarder = None

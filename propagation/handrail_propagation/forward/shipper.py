@@ -6,7 +6,6 @@ between sends it again, under the same record ids.
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -23,7 +22,7 @@ from handrail_propagation.forward.quarantine import Quarantine
 from handrail_propagation.forward.retry import Backoff
 from handrail_propagation.forward.stream import Stream
 from handrail_propagation.forward.wire import Item, Origin, Signal, encode
-from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.files import FILES, Files, is_full
 from handrail_propagation.spool.ledger import Entry, Ledger
 from handrail_propagation.spool.reader import SegmentFile, segments
 
@@ -212,9 +211,11 @@ class Shipper:
                     if rejected:
                         self._refuse(items, min(rejected, len(items)), message)
                     return
-                case Declined(reason):
+                case Declined(reason) if self._takes_spans():
                     _log.warning("%s: takes no logs; events stay on their spans there", reason)
                     self._declined_until = time.monotonic() + DECLINED_FOR
+                case Declined(reason):
+                    self._wait(backoff, reason, None)  # the address is wrong, and not the signal
                 case Refused(reason):
                     if len(items) == 1:
                         self._refuse(items, 1, reason)
@@ -237,6 +238,11 @@ class Shipper:
         if self._stop.wait(delay):
             raise Stopped
 
+    def _takes_spans(self) -> bool:
+        """Whether an export of no spans is accepted there."""
+        transport = self.destination.transport
+        return Signal.TRACES in transport.signals and isinstance(transport.send(Signal.TRACES, b""), Accepted)
+
     def _declined(self, signal: Signal) -> bool:
         return signal is Signal.LOGS and time.monotonic() < self._declined_until
 
@@ -256,7 +262,7 @@ class Shipper:
             try:
                 self._write_ledger()
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if not is_full(error):
                     raise
                 # What is acknowledged makes room. A kill right here would count it as missing, but it has arrived
                 with self.lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +53,18 @@ class WriterLine(Line):
     lost: list[range] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class DestinationLine:
+    """One destination, by its own ledger: numbers of records. `pending` includes damage that it has not come to."""
+
+    name: str
+    delivered: int
+    pending: int
+    quarantined: int
+    declined: int
+    """Of the delivered records, log records that it has no place for."""
+
+
 @dataclass(slots=True)
 class Account:
     """The account of a folder. `total` includes `finished`: writers of which nothing is left."""
@@ -61,15 +73,23 @@ class Account:
     total: Line
     finished: Line
     writers: list[WriterLine]
-    destinations: list[str]
+    by_destination: list[DestinationLine]
     bytes: int
+    oldest_pending: int = 0
+    """When the oldest pending record says that it was made, in nanoseconds since 1970; 0 without one."""
+
+    @property
+    def destinations(self) -> list[str]:
+        """Names of the destinations that this spool has been forwarded to."""
+        return [line.name for line in self.by_destination]
 
     def to_json(self) -> dict[str, Any]:
         """Return the account as one JSON document; a place is file, offset and length in bytes."""
         return {
             "folder": str(self.folder),
-            "destinations": self.destinations,
+            "destinations": [asdict(line) for line in self.by_destination],
             "bytes": self.bytes,
+            "oldest_pending_unix_nano": self.oldest_pending,
             "total": _numbers(self.total),
             "finished": _numbers(self.finished),
             "writers": [
@@ -127,7 +147,16 @@ def account(folder: Path) -> Account:
     for line in (finished, *lines):
         total.add(line)
     size = sum(segment.size() for state in states for segment in state.segments)
-    return Account(folder, total, finished, lines, [one.destination for one in ledgers], size)
+    oldest = min((state.oldest for state in states if state.oldest), default=0)
+    return Account(
+        folder, total, finished, lines, [_destination(one, total) for one in ledgers], size, oldest
+    )
+
+
+def _destination(one: Ledger, total: Line) -> DestinationLine:
+    quarantined = one.finished.quarantined + sum(entry.quarantined for entry in one.writers.values())
+    pending = total.recorded - one.delivered - quarantined
+    return DestinationLine(one.destination, one.delivered, pending, quarantined, one.declined)
 
 
 def _settled(ledgers: list[Ledger], present: Container[int]) -> dict[int, Entry]:

@@ -91,3 +91,8 @@ class Files:
 
 
 FILES: Final = Files()
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room on the disk, or no more for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.record import MAX_PAYLOAD, Damage, Kind, Record, scan
 from handrail_propagation.spool.segments import parse_name
@@ -89,6 +93,8 @@ class WriterState:
     damages: list[Place] = field(default_factory=list)
     dropped: int = 0
     counts: dict[Kind, int] = field(default_factory=dict)
+    oldest: int = 0
+    """When the first record behind `after` says that it was made, in nanoseconds since 1970; 0 where none says."""
 
     @property
     def quarantined(self) -> int:
@@ -170,6 +176,8 @@ def _survey(state: WriterState) -> None:
                 state.lost.append(range(expected, item.sequence))
             expected = item.sequence + 1
             state.intact += 1
+            if not state.oldest:
+                state.oldest = _made_at(item)
             state.counts[item.kind] = state.counts.get(item.kind, 0) + 1
     if behind:
         state.closed = False
@@ -186,3 +194,16 @@ def _identify(state: WriterState, record: Record) -> None:
         state.identity = Identity.parse(record.payload)
     except ValueError:
         return
+
+
+def _made_at(record: Record) -> int:
+    try:
+        if record.kind is Kind.LOG:
+            log = LogRecord.FromString(record.payload)
+            return log.observed_time_unix_nano or log.time_unix_nano
+        if record.kind in (Kind.SPAN_START, Kind.SPAN_END):
+            span = Span.FromString(record.payload)
+            return span.end_time_unix_nano or span.start_time_unix_nano
+    except DecodeError:
+        pass
+    return 0
