@@ -26,9 +26,10 @@ pytestmark = pytest.mark.integration
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 RUN = "run/with a slash?"
+ROOT = "task/with a slash?"
 PROTOBUF = {"content-type": "application/x-protobuf"}
 MakeTraces = Callable[..., ExportTraceServiceRequest]
-Answers = tuple[list[Span], list[LogEvent], list[str], list[TraceSummary], list[Span]]
+Answers = tuple[list[Span], list[LogEvent], list[str], list[TraceSummary], list[Span], list[str]]
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def answers(source: StoreSource) -> Answers:
         list(source.traces_of_run(RUN)),
         list(source.traces()),
         list(source.spans("0" * 32)),
+        list(source.traces_of_root(ROOT)),
     )
 
 
@@ -61,6 +63,8 @@ def test_same_answers_with_and_without_a_server(
     """What the server tells is what its files tell after it has gone, read twice at once."""
     assert receiver.state is not None
     request = trace_request(names=("root", "child"), run_id=RUN)
+    received = request.resource_spans[0].scope_spans[0].spans[1]
+    received.attributes.add(key="agent.message.root_id").value.string_value = ROOT
     for path, body in (("traces", request), ("logs", log_request())):
         url = f"{receiver.state.http_url}/v1/{path}"
         content = body.SerializeToString()
@@ -74,6 +78,7 @@ def test_same_answers_with_and_without_a_server(
     assert with_server[0] == list(spans_of(request))
     assert with_server[2] == [TRACE]
     assert with_server[4] == []
+    assert with_server[5] == [TRACE]
     assert first.status()["spans"] == 2
     first.close()
     second.close()

@@ -183,3 +183,31 @@ class TestNamingATrace:
         """Nothing there yet is said as such."""
         with pytest.raises(TraceNotFound, match="holds no trace yet"):
             find_trace(MemorySource([]), None)
+
+
+def test_a_branch_without_any_run_id_is_found_by_lineage() -> None:
+    """Baggage lost as well: Celery's root id leads from either trace to the other."""
+    spans, _, send_id = lost_traceparent(cleanup_run().spans, scout_first)
+    spans = [
+        replace(span, attributes={key: value for key, value in span.attributes.items() if key != c.RUN_ID})
+        if span.trace_id == OTHER_TRACE
+        else span
+        for span in spans
+    ]
+    for asked in (f"{1:032x}", OTHER_TRACE):
+        report = check(MemorySource(spans), asked)
+        assert set(report.trace_ids) == {f"{1:032x}", OTHER_TRACE}
+        assert [finding.span.span_id for finding in report.findings if finding.name == "broken_handoff"] == [
+            send_id
+        ]
+        assert not report.unified
+
+
+def test_a_producer_that_is_not_believed() -> None:
+    """A receipt that began a trace of its own on purpose, with a link to what was claimed, is told as that."""
+    spans, _, send_id = lost_traceparent(cleanup_run().spans, scout_first)
+    claim = Link(f"{1:032x}", send_id, {c.LINK_TYPE: c.LINK_CLAIMED})
+    spans = [replace(span, links=(claim,)) if span.trace_id == OTHER_TRACE else span for span in spans]
+    (finding,) = check(MemorySource(spans), f"{1:032x}").findings
+    assert finding.name == "broken_handoff"
+    assert finding.detail.endswith("its worker does not believe this producer")

@@ -58,6 +58,14 @@ def test_a_run_is_looked_up_by_attribute() -> None:
     assert query["query.startTimeMin"] < query["query.startTimeMax"]
 
 
+def test_lineage_is_looked_up_by_attribute() -> None:
+    """Traces of Celery's root id, which a branch without a run id still has."""
+    seen: list[httpx.Request] = []
+    value = {"key": "agent.message.root_id", "value": {"stringValue": "task-1"}}
+    assert jaeger({"result": traces(attributes=[value])}, seen).traces_of_root("task-1") == [TRACE]
+    assert json.loads(seen[0].url.params["query.attributes"]) == {"agent.message.root_id": "task-1"}
+
+
 BAD = {
     "500": httpx.Response(500, text="boom\nboom"),
     "400": httpx.Response(400, json={"error": "no"}),

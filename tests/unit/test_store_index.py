@@ -209,6 +209,7 @@ def test_runs_and_summaries(opened: Callable[[], Store], trace_request: MakeTrac
     )
     assert store.index.traces_of_run("run-1") == [TRACE, OTHER]
     assert store.index.traces_of_run("run-2") == []
+    assert store.index.traces_of_root("task-1") == []
     newest, oldest = store.index.traces()
     assert (newest.trace_id, newest.root_name, newest.spans) == (OTHER, "lost branch", 1)
     assert (oldest.trace_id, oldest.root_name, oldest.run_id, oldest.spans) == (
@@ -336,3 +337,15 @@ def test_index_files_are_private(
     keep(opened(), trace_request())
     modes = {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "data").glob("index.sqlite*")}
     assert modes == {0o600}
+
+
+def test_lineage(opened: Callable[[], Store], trace_request: MakeTraces) -> None:
+    """Traces that share Celery's root id are found by it, whatever their run ids; oldest first."""
+    store = opened()
+    for trace_id, root_id in ((TRACE, "task-1"), (OTHER, "task-1"), (OTHER, "task-2")):
+        request = trace_request(trace_id, (root_id,))
+        span = request.resource_spans[0].scope_spans[0].spans[0]
+        span.attributes.add(key="agent.message.root_id").value.string_value = root_id
+        keep(store, request)
+    assert store.index.traces_of_root("task-1") == [TRACE, OTHER]
+    assert store.index.traces_of_root("task-2") == [OTHER]

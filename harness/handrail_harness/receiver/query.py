@@ -36,6 +36,9 @@ def routes(store: Store, settings: Settings, token: str) -> list[Route]:
         "/runs/{id:path}/traces": lambda request: JSONResponse(
             store.index.traces_of_run(request.path_params["id"])
         ),
+        "/roots/{id:path}/traces": lambda request: JSONResponse(
+            store.index.traces_of_root(request.path_params["id"])
+        ),
     }
 
     def endpoint(query: Callable[[Request], Response], *, waits: bool) -> Any:

@@ -22,7 +22,12 @@ from handrail_harness.rules.table import breaches_of
 from handrail_harness.rules.waivers import Waiver, apply
 from handrail_harness.sources.base import Source
 from handrail_harness.spans import Span
-from handrail_propagation.conventions import GEN_AI_AGENT_NAME, MESSAGING_DESTINATION_NAME
+from handrail_propagation.conventions import (
+    GEN_AI_AGENT_NAME,
+    LINK_CLAIMED,
+    LINK_TYPE,
+    MESSAGING_DESTINATION_NAME,
+)
 
 _EVIDENCE_MAX = 20
 
@@ -168,13 +173,20 @@ def _broken(handoff: BrokenHandoff) -> Finding:
     where = ", ".join(
         f"span {one.span_id} in trace {one.trace_id}" for one in islice(handoff.consumers, 3)
     ) + (f" and {len(handoff.consumers) - 3} more" if len(handoff.consumers) > 3 else "")
+    disbelieved = all(
+        any(link.attributes.get(LINK_TYPE) == LINK_CLAIMED for link in one.links) for one in handoff.consumers
+    )
     how = "" if handoff.joined_by == "message_id" else " (told by Celery's parent_id)"
     return Finding(
         send,
         "broken_handoff",
         "high",
         f"send {send.span_id}, {_message(send)}: its consumer is {where}{how}, not under the send; "
-        "the message lost its trace context",
+        + (
+            "its worker does not believe this producer"
+            if disbelieved
+            else "the message lost its trace context"
+        ),
         (send, *handoff.consumers[:_EVIDENCE_MAX]),
     )
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from handrail_harness.errors import TraceNotFound
 from handrail_harness.printable import printable
 from handrail_harness.sources.base import Source
 from handrail_harness.spans import LogEvent, Span
-from handrail_propagation.conventions import RUN_ID
+from handrail_propagation.conventions import MESSAGE_ROOT_ID, RUN_ID
 
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _PREFIX = re.compile(r"[0-9a-f]{1,31}")
@@ -36,7 +37,7 @@ class RunSpans:
 
 
 def read_run(source: Source, trace: str | None = None) -> RunSpans:
-    """Read the run that a trace belongs to, with all of its traces.
+    """Read the run that a trace belongs to, with all of its traces: those of its run ids and of Celery's lineage.
 
     `trace` is a trace id, an unambiguous prefix of one, a run id, or `None` for the latest trace. Raises
     `TraceNotFound` when nothing of that name is there, `SourceError` when the source cannot be read.
@@ -46,10 +47,15 @@ def read_run(source: Source, trace: str | None = None) -> RunSpans:
     runs = list(dict.fromkeys(span.text(RUN_ID) for span in spans[trace_id] if span.text(RUN_ID)))
     if not spans[trace_id]:
         raise TraceNotFound(f"{source.name} has no trace {trace_id}; was it exported, and is the id right?")
-    for run_id in runs[:_RUNS_MAX]:
-        for other in source.traces_of_run(run_id):
-            if other not in spans:
-                spans[other] = source.spans(other)
+    others = [other for run_id in runs[:_RUNS_MAX] for other in source.traces_of_run(run_id)]
+    # A branch that lost its baggage as well has no run id; Celery's lineage travels apart from both.
+    roots = dict.fromkeys(
+        span.text(MESSAGE_ROOT_ID) for span in spans[trace_id] if span.text(MESSAGE_ROOT_ID)
+    )
+    others += [other for root_id in islice(roots, _RUNS_MAX) for other in source.traces_of_root(root_id)]
+    for other in others:
+        if other not in spans:
+            spans[other] = source.spans(other)
     read = [trace_id, *sorted(other for other in spans if other != trace_id and spans[other])]
     return RunSpans(
         source=source.name,

@@ -31,6 +31,10 @@ class Source(Protocol):
         """Return the ids of all traces that have a span with this `agent.run.id`."""
         ...
 
+    def traces_of_root(self, root_id: str) -> Sequence[str]:
+        """Return the ids of all traces that have a span with this `agent.message.root_id`, Celery's lineage."""
+        ...
+
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
         ...

@@ -19,7 +19,7 @@ from handrail_harness.errors import SourceError
 from handrail_harness.otlp import MalformedOTLP, from_json_document, spans_of
 from handrail_harness.sources.summaries import group_by_trace, summarize
 from handrail_harness.spans import LogEvent, Span, TraceSummary
-from handrail_propagation.conventions import RUN_ID
+from handrail_propagation.conventions import MESSAGE_ROOT_ID, RUN_ID
 
 TIMEOUT_SECONDS = 30.0
 LOOKBACK = timedelta(days=7)
@@ -81,13 +81,11 @@ class JaegerSource:
 
     def traces_of_run(self, run_id: str) -> Sequence[str]:
         """Return the ids of the traces within the lookback that have a span with this `agent.run.id`."""
-        # Older Jaegers ignore query.attributes, so what comes back is looked through in any case.
-        found = self._search({"query.attributes": json.dumps({RUN_ID: run_id})}, SEARCH_DEPTH)
-        return [
-            trace_id
-            for trace_id, spans in group_by_trace(found).items()
-            if any(span.text(RUN_ID) == run_id for span in spans)
-        ]
+        return self._traces_with(RUN_ID, run_id)
+
+    def traces_of_root(self, root_id: str) -> Sequence[str]:
+        """Return the ids of the traces within the lookback that have a span with this `agent.message.root_id`."""
+        return self._traces_with(MESSAGE_ROOT_ID, root_id)
 
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
@@ -96,6 +94,15 @@ class JaegerSource:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _traces_with(self, attribute: str, value: str) -> list[str]:
+        # Older Jaegers ignore query.attributes, so what comes back is looked through in any case.
+        found = self._search({"query.attributes": json.dumps({attribute: value})}, SEARCH_DEPTH)
+        return [
+            trace_id
+            for trace_id, spans in group_by_trace(found).items()
+            if any(span.text(attribute) == value for span in spans)
+        ]
 
     def _search(self, query: dict[str, str], depth: int) -> list[Span]:
         now = datetime.now(UTC)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from handrail_harness.sources.summaries import group_by_trace, summarize
 from handrail_harness.spans import LogEvent, Span, TraceSummary
-from handrail_propagation.conventions import RUN_ID
+from handrail_propagation.conventions import MESSAGE_ROOT_ID, RUN_ID
 
 
 class MemorySource:
@@ -31,11 +31,11 @@ class MemorySource:
 
     def traces_of_run(self, run_id: str) -> Sequence[str]:
         """Return the ids of all traces that have a span with this `agent.run.id`."""
-        return [
-            trace_id
-            for trace_id, spans in self._spans.items()
-            if any(span.text(RUN_ID) == run_id for span in spans)
-        ]
+        return self._traces_with(RUN_ID, run_id)
+
+    def traces_of_root(self, root_id: str) -> Sequence[str]:
+        """Return the ids of all traces that have a span with this `agent.message.root_id`."""
+        return self._traces_with(MESSAGE_ROOT_ID, root_id)
 
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
@@ -43,3 +43,10 @@ class MemorySource:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _traces_with(self, attribute: str, value: str) -> list[str]:
+        return [
+            trace_id
+            for trace_id, spans in self._spans.items()
+            if any(span.text(attribute) == value for span in spans)
+        ]

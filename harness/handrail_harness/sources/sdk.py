@@ -42,6 +42,10 @@ class SDKSource:
         """Return the ids of all traces that have a span with this `agent.run.id`."""
         return self._now().traces_of_run(run_id)
 
+    def traces_of_root(self, root_id: str) -> Sequence[str]:
+        """Return the ids of all traces that have a span with this `agent.message.root_id`."""
+        return self._now().traces_of_root(root_id)
+
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
         return self._now().traces(limit)

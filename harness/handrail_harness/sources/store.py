@@ -93,8 +93,13 @@ class StoreSource:
         """Return the ids of all traces that have a span with this `agent.run.id`, oldest first."""
         if self._store:
             return self._store.index.traces_of_run(run_id)
-        found: list[str] = self._get(f"/runs/{quote(run_id, safe='')}/traces").json()
-        return found
+        return self._get_ids(f"/runs/{quote(run_id, safe='')}/traces")
+
+    def traces_of_root(self, root_id: str) -> Sequence[str]:
+        """Return the ids of all traces that have a span with this `agent.message.root_id`, oldest first."""
+        if self._store:
+            return self._store.index.traces_of_root(root_id)
+        return self._get_ids(f"/roots/{quote(root_id, safe='')}/traces")
 
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
@@ -170,6 +175,10 @@ class StoreSource:
             detail = " ".join(answer.text.split())[:200]
             raise SourceError(f"`handrail serve` answered {answer.status_code}: {detail}")
         return answer
+
+    def _get_ids(self, path: str) -> list[str]:
+        found: list[str] = self._get(path).json()
+        return found
 
     def _get_otlp(self, path: str, request: type[Request]) -> Request:
         try:

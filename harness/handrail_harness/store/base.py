@@ -112,6 +112,10 @@ class SpanStore(Protocol):
         """Return the ids of the traces that have a span with this `agent.run.id`, oldest first."""
         ...
 
+    def traces_of_root(self, root_id: str) -> Sequence[str]:
+        """Return the ids of the traces that have a span with this `agent.message.root_id`, oldest first."""
+        ...
+
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
         ...

@@ -115,11 +115,13 @@ class SQLiteIndex:
 
     def traces_of_run(self, run_id: str) -> list[str]:
         """Return the ids of the traces that have a span with this `agent.run.id`, oldest first."""
-        with self._reader() as reader:
-            found = reader.execute(
-                "SELECT trace_id FROM run WHERE run_id = ? ORDER BY first_record", (run_id,)
-            ).fetchall()
-        return [trace_id.hex() for (trace_id,) in found]
+        return self._traces_of("SELECT trace_id FROM run WHERE run_id = ? ORDER BY first_record", run_id)
+
+    def traces_of_root(self, root_id: str) -> list[str]:
+        """Return the ids of the traces that have a span with this `agent.message.root_id`, oldest first."""
+        return self._traces_of(
+            "SELECT trace_id FROM lineage WHERE root_id = ? ORDER BY first_record", root_id
+        )
 
     def traces(self, limit: int = 20) -> list[TraceSummary]:
         """Return the latest traces, newest first."""
@@ -167,6 +169,10 @@ class SQLiteIndex:
             ).fetchall()
         return [(wire.Context(*context), data) for *context, data in found]
 
+    def _traces_of(self, query: str, key: str) -> list[str]:
+        with self._reader() as reader:
+            return [trace_id.hex() for (trace_id,) in reader.execute(query, (key,)).fetchall()]
+
     def _insert_rows(self, rows: wire.Rows) -> None:
         for table, added in (("span", rows.spans), ("event", rows.events)):
             self._writer.executemany(
@@ -179,6 +185,10 @@ class SQLiteIndex:
         self._writer.executemany(
             "INSERT OR IGNORE INTO run (run_id, trace_id, first_record) VALUES (?, ?, ?)",
             [(*key, record) for key, record in rows.runs.items()],
+        )
+        self._writer.executemany(
+            "INSERT OR IGNORE INTO lineage (root_id, trace_id, first_record) VALUES (?, ?, ?)",
+            [(*key, record) for key, record in rows.roots.items()],
         )
         self._writer.executemany(
             "INSERT INTO trace VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id) DO UPDATE SET "

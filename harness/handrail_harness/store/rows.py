@@ -83,6 +83,7 @@ class Rows:
     spans: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     runs: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    roots: dict[tuple[str, bytes], int] = field(default_factory=dict)
     traces: dict[bytes, TraceRow] = field(default_factory=dict)
     known: Callable[[str, str], bool] = lambda table, record_id: False
     _added: set[tuple[str, str]] = field(default_factory=set)
@@ -114,6 +115,9 @@ class Rows:
                     run_id = attribute_of(span, conventions.RUN_ID)
                     if run_id:
                         self.runs.setdefault((run_id, span.trace_id), sequence)
+                    root_id = attribute_of(span, conventions.MESSAGE_ROOT_ID)
+                    if root_id:
+                        self.roots.setdefault((root_id, span.trace_id), sequence)
                     self.traces.setdefault(span.trace_id, TraceRow()).add(span, run_id)
 
     def _add_events(self, request: ExportLogsServiceRequest, sequence: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 # `context` holds what spans share: the resource and scope that they were exported under. A span is kept as
 # its wire bytes, so that whatever a reader may ask later is still there. `record` is the raw log's sequence
@@ -28,6 +28,10 @@ CREATE UNIQUE INDEX event_by_record_id ON event (record_id) WHERE record_id IS N
 CREATE TABLE run (
     run_id TEXT NOT NULL, trace_id BLOB NOT NULL, first_record INTEGER NOT NULL,
     PRIMARY KEY (run_id, trace_id)
+) WITHOUT ROWID;
+CREATE TABLE lineage (
+    root_id TEXT NOT NULL, trace_id BLOB NOT NULL, first_record INTEGER NOT NULL,
+    PRIMARY KEY (root_id, trace_id)
 ) WITHOUT ROWID;
 CREATE TABLE trace (
     trace_id BLOB PRIMARY KEY, run_id TEXT NOT NULL, root_name TEXT NOT NULL, root_start INTEGER NOT NULL,
