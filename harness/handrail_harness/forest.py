@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
+from handrail_harness.collector import paused_collector
 from handrail_harness.spans import Span
 
 Key = tuple[str, str]
@@ -51,16 +53,17 @@ class Duplicate:
 class Forest:
     """The trees of one or several traces.
 
-    `spans` is everything as it came, `distinct` the same with identical copies once. `by_key` holds the
-    first copy of every span id. `children` holds, in order of start, what names a span
-    as its parent. `roots` have no parent id; `orphans` have one that is not among the spans; `loops` are
-    cycles of parents (a span that is its own parent is a loop of one). Of identical copies only one
-    hangs in the tree, so that a branch resent by an exporter is not drawn twice; differing copies all
-    hang where they say.
+    `spans` is everything as it came, `distinct` the same with identical copies once, `parents` the parent
+    of each of those where it is there. `by_key` holds the first copy of every span id. `children` holds, in
+    order of start, what names a span as its parent. `roots` have no parent id; `orphans` have one that is
+    not among the spans; `loops` are cycles of parents (a span that is its own parent is a loop of one). Of
+    identical copies only one hangs in the tree, so that a branch resent by an exporter is not drawn twice;
+    differing copies all hang where they say.
     """
 
     spans: tuple[Span, ...]
     distinct: tuple[Span, ...]
+    parents: tuple[Span | None, ...]
     by_key: dict[Key, Span]
     children: dict[Key, tuple[Span, ...]]
     roots: tuple[Span, ...]
@@ -112,7 +115,11 @@ def build(spans: Iterable[Span]) -> Forest:
     """Build the forest of these spans (of any number of traces, in any order) without changing one of
     them.
     """
-    everything = tuple(spans)
+    with paused_collector():
+        return _build(tuple(spans))
+
+
+def _build(everything: tuple[Span, ...]) -> Forest:
     by_key = {(span.trace_id, span.span_id): span for span in everything}
     duplicates: tuple[Duplicate, ...] = ()
     distinct = everything
@@ -122,29 +129,38 @@ def build(spans: Iterable[Span]) -> Forest:
     roots: list[Span] = []
     orphans: list[Span] = []
     children: dict[Key, list[Span]] = {}
+    parents: list[Span | None] = []
+    suspects: list[Span] = []
+    find = by_key.get
     for span in distinct:
-        if not span.parent_span_id.strip("0"):
-            roots.append(span)
+        key = (span.trace_id, span.parent_span_id)
+        parent = find(key)
+        if parent is None or not span.parent_span_id.strip("0"):
+            parents.append(None)
+            (orphans if span.parent_span_id.strip("0") else roots).append(span)
             continue
-        parent = (span.trace_id, span.parent_span_id)
-        if parent not in by_key:
-            orphans.append(span)
-        elif parent in children:
-            children[parent].append(span)
+        parents.append(parent)
+        # In a circle not every span can begin after its parent: only those that do not are followed.
+        if span.start_unix_nano <= parent.start_unix_nano:
+            suspects.append(span)
+        siblings = children.get(key)
+        if siblings is None:
+            children[key] = [span]
         else:
-            children[parent] = [span]
+            siblings.append(span)
     for siblings in children.values():
         if len(siblings) > 1:
             siblings.sort(key=_by_start)
     return Forest(
         spans=everything,
         distinct=distinct,
+        parents=tuple(parents),
         by_key=by_key,
         children={key: tuple(siblings) for key, siblings in children.items()},
         roots=tuple(sorted(roots, key=_by_start)),
         orphans=tuple(sorted(orphans, key=_by_start)),
         duplicates=duplicates,
-        loops=_loops(by_key),
+        loops=_loops(by_key, suspects),
     )
 
 
@@ -167,14 +183,14 @@ def _with_copies(
     return {key: same[0] for key, same in copies.items()}, tuple(duplicates), tuple(distinct)
 
 
-def _loops(by_key: dict[Key, Span]) -> tuple[tuple[Span, ...], ...]:
-    """Follow parents from every span, each step once: one that comes back to the same walk has gone in a
+def _loops(by_key: dict[Key, Span], starts: Iterable[Span]) -> tuple[tuple[Span, ...], ...]:
+    """Follow parents from these spans, each step once: one that comes back to the same walk has gone in a
     circle.
     """
     walk_of: dict[Key, int] = {}
     loops: list[tuple[Span, ...]] = []
-    for number, start in enumerate(by_key):
-        key: Key | None = start
+    for number, start in enumerate(starts):
+        key: Key | None = key_of(start)
         while key is not None and key in by_key and key not in walk_of:
             walk_of[key] = number
             key = parent_key_of(by_key[key])
@@ -187,5 +203,4 @@ def _loops(by_key: dict[Key, Span]) -> tuple[tuple[Span, ...], ...]:
     return tuple(loops)
 
 
-def _by_start(span: Span) -> tuple[int, str, str]:
-    return (span.start_unix_nano, span.trace_id, span.span_id)
+_by_start = attrgetter("start_unix_nano", "trace_id", "span_id")

@@ -8,12 +8,13 @@ from typing import Final, Literal
 from handrail_propagation import conventions as c
 
 Type = Literal["string", "int", "double", "boolean", "string[]"]
-_PYTHON: Final[dict[Type, type | tuple[type, ...]]] = {
-    "string": str,
-    "int": int,
+PythonTypes = tuple[type, ...]
+_PYTHON: Final[dict[Type, PythonTypes]] = {
+    "string": (str,),
+    "int": (int,),
     "double": (float, int),
-    "boolean": bool,
-    "string[]": list,
+    "boolean": (bool,),
+    "string[]": (list,),
 }
 
 
@@ -26,19 +27,23 @@ class Attribute:
     values: tuple[str, ...] = ()
     most: int | None = None
 
+    @property
+    def python_types(self) -> PythonTypes:
+        """The types that a reader gives for a value of this type."""
+        return _PYTHON[self.type]
+
     def wrong_with(self, value: object) -> str | None:
         """Return what is wrong with a value, `None` when nothing is; the value itself is not quoted."""
-        fits = isinstance(value, _PYTHON[self.type])
-        if isinstance(value, bool) and self.type != "boolean":
-            fits = False
-        if isinstance(value, list) and not all(isinstance(one, str) for one in value):
-            fits = False
-        if not fits:
+        # By exact type: a boolean is no int here, and no reader makes subclasses.
+        if type(value) not in _PYTHON[self.type]:
             return f"is of type {type(value).__name__}, not {self.type}"
-        if self.values and value not in self.values:
-            return "is none of its values"
-        if self.most is not None and isinstance(value, str) and len(value) > self.most:
-            return f"has {len(value):,} characters; {self.most} are allowed"
+        if isinstance(value, str):
+            if self.values and value not in self.values:
+                return "is none of its values"
+            if self.most is not None and len(value) > self.most:
+                return f"has {len(value):,} characters; {self.most} are allowed"
+        elif isinstance(value, list) and not all(isinstance(one, str) for one in value):
+            return f"holds something else than strings; it is {self.type}"
         return None
 
 

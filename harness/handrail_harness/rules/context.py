@@ -29,7 +29,9 @@ def sampled_alike(facts: Facts) -> Iterator[Place]:
     consistent-probability member `ot` of the tracestate.
     """
     writers = {_process(span) for span in facts.spans if span.flags & _TRACE_FLAGS}
-    for span, parent in facts.edges:
+    if not writers and not any(span.trace_state for span in facts.spans):
+        return
+    for span, parent in facts.edges():
         if writers and {_process(span), _process(parent)} <= writers:
             own, above = span.flags & _SAMPLED, parent.flags & _SAMPLED
             if own != above:
@@ -45,7 +47,7 @@ def sampled_alike(facts: Facts) -> Iterator[Place]:
 
 def baggage_arrived(facts: Facts) -> Iterator[Place]:
     """The run's id, which travels as baggage, is on every span below one that has it, unchanged."""
-    for span, parent in facts.edges:
+    for span, parent in facts.edges():
         above = parent.attributes.get(RUN_ID)
         if above is not None and span.attributes.get(RUN_ID) != above:
             own = span.text(RUN_ID)

@@ -18,7 +18,7 @@ def decision_before_action(facts: Facts) -> Iterator[Place]:
     A call whose risk nobody recorded is not judged: that is `conventions`' business, or another library's tool.
     """
     recorded: dict[Key, int] | None = None
-    for span in facts.of_role("tool"):
+    for span in facts.by_role["tool"]:
         attributes = span.attributes
         risk = attributes.get(c.DECISION_RISK)
         if risk is None or risk == "read" or attributes.get(c.TOOL_DISPOSITION) != "executed":
@@ -64,7 +64,7 @@ def _recorded(facts: Facts) -> dict[Key, int]:
     for event in facts.events:
         if event.event_name == c.EVENT_DECISION:
             note((event.trace_id, event.span_id), event.time_unix_nano, event.attributes)
-    for span in facts.of_role("tool"):
+    for span in facts.by_role["tool"]:
         for on_span in span.events:
             if on_span.name == c.EVENT_DECISION:
                 note(key_of(span), on_span.time_unix_nano, on_span.attributes)

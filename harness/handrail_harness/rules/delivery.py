@@ -54,7 +54,7 @@ def handoff_once(facts: Facts) -> Iterator[Place]:
     Attempts that failed, were abandoned or asked for a retry may be followed by another: that is what
     attempts are for.
     """
-    for send in facts.of_role("send"):
+    for send in facts.by_role["send"]:
         receipts = [below for below in facts.forest.children_of(send) if below.kind == "consumer"]
         if len(receipts) < 2:
             continue

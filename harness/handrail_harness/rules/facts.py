@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 from handrail_harness.forest import Forest, key_of
 from handrail_harness.rules.handoffs import Handoffs, examine
@@ -39,23 +40,19 @@ class Facts:
 
     @cached_property
     def roles(self) -> dict[int, Role]:
-        """What each span is, by `id(span)`; spans of no convention of ours are left out."""
-        return {id(span): role for span in self.spans if (role := role_of(span)) != "other"}
+        """What each span is, by `id(span)`."""
+        return {id(span): role_of(span) for span in self.forest.distinct}
 
     @cached_property
-    def edges(self) -> list[tuple[Span, Span]]:
-        """Every span with its parent, where that is among the spans."""
-        by_key = self.forest.by_key
-        return [
-            (span, parent)
-            for span in self.spans
-            if (parent := by_key.get((span.trace_id, span.parent_span_id))) is not None
-        ]
+    def by_role(self) -> dict[Role, list[Span]]:
+        """The spans of each role, in the order of the forest."""
+        found: dict[Role, list[Span]] = {role: [] for role in get_args(Role)}
+        for span, role in zip(self.forest.distinct, self.roles.values(), strict=True):
+            found[role].append(span)
+        return found
 
-    def role(self, span: Span) -> Role:
-        """Return what a span is."""
-        return self.roles.get(id(span), "other")
-
-    def of_role(self, *roles: Role) -> list[Span]:
-        """Return the spans of these roles."""
-        return [span for span in self.spans if self.roles.get(id(span)) in roles]
+    def edges(self) -> Iterator[tuple[Span, Span]]:
+        """Yield every span with its parent, where that is among the spans."""
+        for span, parent in zip(self.forest.distinct, self.forest.parents, strict=True):
+            if parent is not None:
+                yield span, parent

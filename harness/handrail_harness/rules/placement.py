@@ -40,12 +40,13 @@ OTHER_PROCESS_SLACK: Final = 1_000_000_000
 def allowed_parent(facts: Facts) -> Iterator[Place]:
     """A receipt hangs below a send, and below a send hangs nothing but receipts and the client's own calls."""
     roles = facts.roles
-    for span, parent in facts.edges:
-        role, above = roles.get(id(span), "other"), roles.get(id(parent), "other")
+    for span, parent in facts.edges():
+        role, above = roles[id(span)], roles[id(parent)]
         # Below a send, a call of the broker's client (`LPUSH`) is in place; anything else was caught by a span
         # that was left current.
-        client_call = role == "other" and span.kind == "client"
-        allowed = above in ALLOWED_PARENTS[role] or (client_call and above == "send")
+        allowed = above in ALLOWED_PARENTS[role] or (
+            role == "other" and above == "send" and span.kind == "client"
+        )
         if not allowed:
             yield Place(
                 span,
@@ -60,7 +61,7 @@ def inside_parent(facts: Facts) -> Iterator[Place]:
     Not waited for: a receipt by its send, an agent's later segment by its first, the next step of a chain by
     who built the chain, the wait for a human by the segment that asked.
     """
-    for span, parent in facts.edges:
+    for span, parent in facts.edges():
         early = parent.start_unix_nano - span.start_unix_nano
         late = span.end_unix_nano - parent.end_unix_nano
         if early <= 0 and late <= 0:
@@ -77,7 +78,7 @@ def _outlives(facts: Facts, span: Span, parent: Span) -> bool:
     """Whether nobody promised that the parent waits for the span."""
     if parent.attributes.get(c.ABANDONED) is True or span.attributes.get(c.ABANDONED) is True:
         return True  # its end is when somebody noticed
-    role, above = facts.role(span), facts.role(parent)
+    role, above = facts.roles[id(span)], facts.roles[id(parent)]
     if role == "process" and above == "send":
         return True
     if role == "approval":

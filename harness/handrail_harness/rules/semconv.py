@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from handrail_harness.printable import printable
-from handrail_harness.rules.attributes import AGENT_ATTRIBUTES, Attribute
+from handrail_harness.rules.attributes import AGENT_ATTRIBUTES, PythonTypes
 from handrail_harness.rules.base import Place
 from handrail_harness.rules.facts import Facts
 from handrail_harness.rules.roles import Role
@@ -116,54 +117,102 @@ CONVENTIONS: Final[dict[Role, SpanConvention]] = {
 
 def conventions(facts: Facts) -> Iterator[Place]:
     """Every span that a convention of ours is about follows it; `agent.*` attributes are what they say they are."""
+    roles = facts.roles
     for span in facts.spans:
-        role = facts.role(span)
-        for wrong in (*_of_span(span, role), *_of_attributes(span)):
-            yield Place(span, wrong, (span,))
+        attributes = span.attributes
+        shape = _shape(roles[id(span)], span.kind, span.scope_name == OUR_SCOPE, tuple(attributes))
+        # Nearly every span passes these comparisons; what is wrong is worked out only for those that do not.
+        suspect = bool(shape.wrong)
+        for key, values in shape.listed:
+            value = attributes[key]
+            if type(value) is not str or value not in values:
+                suspect = True
+        for key, types, most in shape.typed:
+            value = attributes[key]
+            if type(value) not in types or (most and len(value) > most):  # type: ignore[arg-type]
+                suspect = True
+        for key in shape.lists:
+            value = attributes[key]
+            if type(value) is not list or not all(type(one) is str for one in value):
+                suspect = True
+        convention = shape.convention
+        if convention is not None:
+            if span.status_code != "unset" or shape.has_error_type:
+                suspect = True
+            elif convention.named_after is not None:
+                value = attributes.get(convention.named_after)
+                named_after = value if type(value) is str else ""
+                if not _name_fits(span.name, named_after, convention.operations):
+                    suspect = True
+        if suspect:
+            for wrong in _all_wrong(span, shape):
+                yield Place(span, wrong, (span,))
 
 
-def _of_span(span: Span, role: Role) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What is known of all spans with the same role, kind, scope and attributes: of a million spans, a few dozen.
+
+    `listed` are attributes of ours with a list of values, `lists` those that are a list of strings, `typed` the
+    others with their Python types and, of a text that is bounded, the most characters (0: not bounded).
+    """
+
+    convention: SpanConvention | None
+    wrong: tuple[str, ...]
+    listed: tuple[tuple[str, frozenset[str]], ...]
+    lists: tuple[str, ...]
+    typed: tuple[tuple[str, PythonTypes, int], ...]
+    has_error_type: bool
+
+
+@lru_cache(maxsize=4096)
+def _shape(role: Role, kind: SpanKind, ours: bool, keys: tuple[str, ...]) -> _Shape:
     convention = CONVENTIONS.get(role)
+    ours_here = [(key, AGENT_ATTRIBUTES[key]) for key in keys if key in AGENT_ATTRIBUTES]
+    listed = tuple((key, frozenset(one.values)) for key, one in ours_here if one.values)
+    lists = tuple(key for key, one in ours_here if one.type == "string[]")
+    typed = tuple(
+        (key, one.python_types, one.most or 0)
+        for key, one in ours_here
+        if not one.values and one.type != "string[]"
+    )
+    wrong: list[str] = []
+    if convention is not None:
+        if kind not in convention.kinds:
+            wrong.append(f"is of kind {kind}; a {role} span is {' or '.join(convention.kinds)}")
+        required = dict.fromkeys(
+            convention.required
+            + (convention.ours if ours else ())
+            + (convention.on_client if kind == "client" else ())
+        )
+        wrong += [f"attribute {key} is missing" for key in required if key not in keys]
+    return _Shape(convention, tuple(wrong), listed, lists, typed, c.ERROR_TYPE in keys)
+
+
+def _all_wrong(span: Span, shape: _Shape) -> Iterator[str]:
+    yield from shape.wrong
+    attributes = span.attributes
+    for key, value in attributes.items():
+        if key in AGENT_ATTRIBUTES and (problem := AGENT_ATTRIBUTES[key].wrong_with(value)) is not None:
+            yield f"{key} {problem}"
+    convention = shape.convention
     if convention is None:
         return
-    attributes = span.attributes
-    if span.kind not in convention.kinds:
-        yield f"is of kind {span.kind}; a {role} span is {' or '.join(convention.kinds)}"
-    required = convention.required
-    if span.scope_name == OUR_SCOPE:
-        required += convention.ours
-    if span.kind == "client":
-        required += convention.on_client
-    for key in required:
-        if attributes.get(key) in (None, ""):
-            yield f"attribute {key} is missing"
-    if convention.named_after is not None and not _name_fits(span, convention):
-        name = printable(span.name, 60)
-        yield f"is named {name!r}; the convention is {'|'.join(convention.operations)} and {convention.named_after}"
+    named_after = convention.named_after
+    if named_after and not _name_fits(span.name, span.text(named_after), convention.operations):
+        name, operations = printable(span.name, 60), "|".join(convention.operations)
+        yield f"is named {name!r}; the convention is {operations} and {named_after}"
     if span.status_code == "ok":
         yield "status is OK; it is left unset unless something failed"
-    failed = span.status_code == "error"
-    if failed and not attributes.get(c.ERROR_TYPE):
-        yield f"failed without {c.ERROR_TYPE}"
-    elif not failed and c.ERROR_TYPE in attributes:
+    if span.status_code == "error":
+        if not attributes.get(c.ERROR_TYPE):
+            yield f"failed without {c.ERROR_TYPE}"
+    elif shape.has_error_type:
         yield f"{c.ERROR_TYPE} on a span that did not fail"
 
 
-def _name_fits(span: Span, convention: SpanConvention) -> bool:
-    value = span.text(convention.named_after or "")
-    if not value:
-        # Without the value, the operation alone is the name (GenAI and messaging conventions, span name).
-        return span.name.partition(" ")[0] in convention.operations
-    operation, _, rest = span.name.partition(" ")
-    return operation in convention.operations and rest == value
-
-
-def _of_attributes(span: Span) -> Iterator[str]:
-    attributes = span.attributes
-    for key in attributes.keys() & AGENT_ATTRIBUTES.keys():
-        attribute = AGENT_ATTRIBUTES[key]
-        if (wrong := attribute.wrong_with(attributes[key])) is not None:
-            yield f"{key} {wrong}"
-
-
-__all__ = ["CONVENTIONS", "OUR_SCOPE", "Attribute", "SpanConvention", "conventions"]
+@lru_cache(maxsize=4096)
+def _name_fits(name: str, value: str, operations: tuple[str, ...]) -> bool:
+    # Without the value, the operation alone is the name (GenAI and messaging conventions, span name).
+    operation, _, rest = name.partition(" ")
+    return operation in operations and (not value or rest == value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from handrail_harness.collector import paused_collector
 from handrail_harness.rules import content, context, decisions, delivery, placement, semconv, tree
 from handrail_harness.rules.base import NAMES, Breach, Invariant, InvariantName
 from handrail_harness.rules.facts import Facts
@@ -120,9 +121,10 @@ if tuple(INVARIANTS) != NAMES:  # pragma: no cover - a mistake in this file
 def breaches_of(facts: Facts, names: Iterable[InvariantName] = NAMES) -> tuple[Breach, ...]:
     """Return every breach of the named invariants (default: all), in the order of the table."""
     wanted = set(names)
-    return tuple(
-        breach
-        for name, invariant in INVARIANTS.items()
-        if name in wanted
-        for breach in invariant.breaches(facts)
-    )
+    with paused_collector():
+        return tuple(
+            breach
+            for name, invariant in INVARIANTS.items()
+            if name in wanted
+            for breach in invariant.breaches(facts)
+        )
