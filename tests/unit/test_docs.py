@@ -11,8 +11,8 @@ import pytest
 
 from handrail_harness.findings.base import FindingName
 from handrail_harness.investigate import investigate
-from handrail_harness.rules import check
-from handrail_harness.strategies.faults import FAULTS, Fault
+from handrail_harness.rules import INVARIANTS, NAMES, InvariantName, check
+from handrail_harness.strategies import FAULTS, INVARIANT_FAULTS, Fault, Topology, run_of
 from handrail_propagation.config import Config
 
 from .support.runs import MemorySource, cleanup_run
@@ -42,6 +42,42 @@ def test_every_rule_is_in_the_index() -> None:
     assert rules
     index = (DOCS / "findings" / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", index, flags=re.MULTILINE) == list(rules)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_invariant_has_a_page(name: InvariantName) -> None:
+    """Page and index say what the table says: the statement, and whether a breach is healing or final."""
+    invariant = INVARIANTS[name]
+    text = (DOCS / "invariants" / f"{name}.md").read_text(encoding="utf-8")
+    statement = invariant.statement[0].upper() + invariant.statement[1:]
+    assert text.startswith(f"# {name}\n\n{statement}.\n\n**A breach is**: {invariant.standing}")
+    for heading in ("## Why it matters", "## Example", "## What to do"):
+        assert heading in text
+    index = (DOCS / "invariants" / "README.md").read_text(encoding="utf-8")
+    assert f"| [{name}]({name}.md) | {invariant.statement} | {invariant.standing}" in index
+
+
+def test_no_page_is_about_another_invariant() -> None:
+    """What is not in the table has no page."""
+    assert {path.stem for path in (DOCS / "invariants").glob("*.md")} == {*NAMES, "README"}
+
+
+def test_examples_of_invariants_are_what_faults_give() -> None:
+    """The example on each page is a line that a fault really gives, apart from ids and figures."""
+    given: dict[str, set[str]] = {}
+    for fault in (*FAULTS, *INVARIANT_FAULTS):
+        spans = fault(run_of(Topology(delegates=(Topology(),))).spans, lambda choices: choices[0])[0]
+        for line in check(MemorySource(spans), f"{1:032x}").problems():
+            name, _, rest = line.partition(": ")
+            given.setdefault(name, set()).add(_masked(f"{name}  {rest}"))
+    for name in NAMES:
+        text = (DOCS / "invariants" / f"{name}.md").read_text(encoding="utf-8")
+        (example,) = re.findall(rf"^{name}  .+$", text, flags=re.MULTILINE)
+        assert _masked(example) in given[name]
+
+
+def _masked(line: str) -> str:
+    return re.sub(r"[0-9a-f]{16,32}|[0-9][0-9,.]*", "#", line)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

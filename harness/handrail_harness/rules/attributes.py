@@ -93,7 +93,20 @@ AGENT_ATTRIBUTES: Final[dict[str, Attribute]] = {
     c.ABANDONED: Attribute("boolean", "The process died before the span ended."),
     c.ABANDONED_REASON: Attribute("string", "How the process ended."),
     c.GATE: Attribute("string", "Whether the gate was switched off.", values=("off",)),
-    c.LINK_TYPE: Attribute("string", "What a link stands for."),
+    c.LINK_TYPE: Attribute(
+        "string",
+        "What a link stands for.",
+        values=(
+            c.LINK_CREATION_CONTEXT,
+            c.LINK_CAUSED_BY_GENERATION,
+            c.LINK_INFORMED_BY,
+            c.LINK_PREVIOUS_SEGMENT,
+            c.LINK_WOKEN_BY,
+            c.LINK_RETRY_OF,
+            c.LINK_PREDECESSOR,
+            c.LINK_CLAIMED,
+        ),
+    ),
     c.MESSAGE_ATTEMPT: Attribute("int", "Which attempt at its message a delivery is, from 1."),
     c.MESSAGE_REDELIVERED: Attribute(
         "boolean", "Whether the broker says that it delivers the message again."
