@@ -143,12 +143,16 @@ def test_beat_begins_a_trace_each_time(scene: Scene, tmp_path: Path) -> None:
     beat = Child(
         command, log_path=tmp_path / "log", env={**os.environ, **scene.environ(TEST_BEAT="1")}, cwd=APPS
     )
+
+    def received(spans: list[Span]) -> list[Span]:
+        sent = {span.span_id for span in spans if span.kind == "producer"}
+        return [span for span in consumers(spans) if span.parent_span_id in sent]
+
     try:
-        spans = scene.sink.wait_for(lambda spans: len(consumers(spans)) >= 2, timeout=40)
+        spans = scene.sink.wait_for(lambda spans: len(received(spans)) >= 2, timeout=40)
     finally:
         beat.close()
-    forest = build(spans)
-    found = consumers(spans)
+    forest, found = build(spans), received(spans)
     assert len({span.trace_id for span in found}) == len(found) >= 2
     for delivery in found:
         assert send_of(forest, delivery) in forest.roots

@@ -61,13 +61,6 @@ def fan_out(depth: int, width: int) -> int:
 
 
 @app.task
-def nest(path: list[int]) -> None:
-    """Send one follow-up, whose span has to hang under this delivery."""
-    if path:
-        nest.delay(path[1:])
-
-
-@app.task
 def raises(text: str) -> None:
     raise ValueError(text)
 
