@@ -36,7 +36,7 @@ def load_agents(name: str, folder: Path | None = None) -> Loaded:
     from handrail_agents import Agents
 
     module_name, _, attribute = name.partition(":")
-    module = _import(module_name, folder or Path.cwd())
+    module = import_module(module_name, folder or Path.cwd())
     found = {key: value for key, value in vars(module).items() if isinstance(value, Agents)}
     if not attribute:
         if len(found) != 1:
@@ -66,7 +66,8 @@ def _app_attribute(module: ModuleType, ops: Agents) -> str:
     )
 
 
-def _import(name: str, folder: Path) -> ModuleType:
+def import_module(name: str, folder: Path) -> ModuleType:
+    """Import a module as `celery -A` would, from `folder` first; raises `NotLoaded` in one line."""
     if not name or not all(part.isidentifier() for part in name.split(".")):
         raise NotLoaded(f"{name!r} is no module name; write MODULE:ATTRIBUTE, such as ops:ops")
     place = str(folder.absolute())

@@ -1,23 +1,174 @@
-"""pytest plugin: the fixture `handrail`. Importing it costs nothing; runs without it are not changed.
+"""pytest plugin: the fixtures `handrail`, `faults` and `golden`. Importing it costs nothing; runs without it are not
+changed.
 
-Everything else is in `handrail_harness.testing`, which is imported by the fixture.
+Everything else is in `handrail_harness.testing`, which is imported by the fixtures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Generator, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from handrail_harness.testing import Handrail
+    from handrail_harness.testing.goldens import Golden
+
+_TIERS = ("thread", "process", "containers", "external")
+_EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER")
+_session = pytest.StashKey["Handrail"]()
+_silenced = pytest.StashKey[list[str]]()
+_shared_id = pytest.StashKey[str]()
+_left = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of `pytest --help` and of the configuration file."""
+    group = parser.getgroup("handrail", "trace trees of Celery tasks and agents (handrail)")
+    group.addoption(
+        "--handrail-tier", choices=_TIERS, default=None, help="what runs stand on (default: available)"
+    )
+    group.addoption(
+        "--handrail-app", metavar="MODULE:ATTRIBUTE", default=None, help="the application under test"
+    )
+    group.addoption(
+        "--handrail-source", metavar="SOURCE", default=None, help="tier external: where spans are read"
+    )
+    group.addoption("--update-golden", action="store_true", default=False, help="write golden files anew")
+    parser.addini("handrail_tier", "what runs stand on, as --handrail-tier", default="")
+    parser.addini("handrail_app", "the application under test, MODULE:ATTRIBUTE", default="")
+    parser.addini("handrail_source", "tier external: where spans are read from", default="")
+    parser.addini("handrail_patience", "seconds that a run may take to come to rest", default="10")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where an application is configured, keep it from exporting to nowhere while tests import it."""
+    config.stash[_silenced] = []
+    if _setting(config, "app") and _setting(config, "tier") != "external":
+        for name in _EXPORTERS:
+            if name not in os.environ:
+                os.environ[name] = "none"
+                config.stash[_silenced].append(name)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Put the environment back."""
+    for name in config.stash.get(_silenced, []):
+        os.environ.pop(name, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """In the controller of pytest-xdist: note the session's id, tell the worker where the report goes."""
+    node.config.stash[_shared_id] = str(node.workerinput["testrunuid"])
+    node.workerinput["handrail_junit"] = str(getattr(node.config.option, "xmlpath", None) or "")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In the controller of pytest-xdist: the stack that the workers shared must go with the last of them."""
+    run_id = session.config.stash.get(_shared_id, "")
+    if run_id:
+        from handrail_harness.testing.folders import gone, shared_folder
+
+        if not gone(shared_folder(run_id)):
+            session.config.stash[_left] = f"the shared stack in {shared_folder(run_id)} has not ended"
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left behind."""
+    if left := terminalreporter.config.stash.get(_left, ""):
+        terminalreporter.write_sep("=", "handrail", red=True)
+        terminalreporter.write_line(f"left behind: {left}; `handrail sweep` removes what it can")
 
 
 @pytest.fixture(scope="session")
-def handrail() -> Iterator[Handrail]:
-    """The embedded stack (Redis, OTLP receiver, store) and helpers for runs on it, for the whole session."""
-    from handrail_harness.testing import Handrail
+def handrail_app(pytestconfig: pytest.Config) -> object:
+    """The application under test: the option, `handrail_app` in the configuration file, or what overrides this."""
+    return _setting(pytestconfig, "app") or None
 
-    with Handrail() as session:
+
+@pytest.fixture(scope="session")
+def handrail(pytestconfig: pytest.Config, handrail_app: object) -> Iterator[Handrail]:
+    """The stack of this session, and runs on it; see docs/testing.md."""
+    from handrail_harness.testing import Handrail
+    from handrail_harness.testing.folders import shared_folder
+    from handrail_harness.testing.shared import Shared
+
+    worker: Any = getattr(pytestconfig, "workerinput", {})  # of pytest-xdist
+    run_id = str(worker.get("testrunuid", ""))
+    with Handrail(
+        _setting(pytestconfig, "tier"),
+        application=handrail_app,
+        folder=pytestconfig.rootpath,
+        source=_setting(pytestconfig, "source"),
+        patience=float(pytestconfig.getini("handrail_patience")),
+        shared=Shared(shared_folder(run_id)) if run_id else None,
+    ) as session:
+        session.begin_test(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0])
+        pytestconfig.stash[_session] = session
         yield session
+        del pytestconfig.stash[_session]
+
+
+@pytest.fixture
+def faults(handrail: Handrail) -> Iterator[Any]:
+    """`handrail_harness.faults.Faults` on this session: verbs that break hand-offs, undone after the test."""
+    faults_of = import_module("handrail_harness.faults").Faults
+    with faults_of(handrail, folder=handrail.faults_folder()) as injected:
+        yield injected
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compares the shape of a run with a file in `goldens/` beside the test; --update-golden writes it."""
+    from handrail_harness.testing.goldens import Golden
+
+    return Golden(request.path, request.node.name, update=bool(request.config.getoption("update_golden")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tell the session which test is running, and what it left."""
+    if (session := _active(item)) is not None:
+        session.begin_test(item.nodeid)
+    result = yield
+    if (session := _active(item)) is not None:
+        session.end_test()
+    return result
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """After the test's own assertions: every run that it used must be one unified tree."""
+    __tracebackhide__ = True
+    result = yield
+    if (session := _active(item)) is not None:
+        session.assert_runs()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Save the runs of a failed test beside the report; show its tree in colour where colours are shown."""
+    report = yield
+    if report.failed and call.excinfo is not None and (session := _active(item)) is not None:
+        from handrail_harness.testing.reporting import enrich
+
+        enrich(report, call.excinfo, item, session)
+    return report
+
+
+def _active(item: pytest.Item) -> Handrail | None:
+    return item.config.stash.get(_session, None)
+
+
+def _setting(config: pytest.Config, name: str) -> str:
+    value = config.getoption(f"handrail_{name}", default=None)
+    return str(value if value is not None else config.getini(f"handrail_{name}"))

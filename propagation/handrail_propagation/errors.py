@@ -10,6 +10,9 @@
     ├── StackError             handrail_harness: Redis, the receiver or a worker cannot be started
     ├── SourceError            handrail_harness: spans cannot be read (unreachable, malformed)
     │   └── TraceNotFound
+    ├── RunAssertion           handrail_harness: a run is not as a test says; an AssertionError, too
+    │   ├── EmptySelection     a query of a test found nothing
+    │   └── RelationFailed     two steps do not stand to each other as a test says
     └── EagerModeRefused       handrail_harness: task_always_eager proves nothing
 
 A message names the thing, what was wrong with it, and the next step. The class docstring is the default

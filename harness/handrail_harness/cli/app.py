@@ -36,6 +36,8 @@ COMMANDS = {
     "serve": "serve",
     "traces": "traces",
     "forward": "forward",
+    "show": "show",
+    "sweep": "sweep",
     "spool": "spool",
 }
 

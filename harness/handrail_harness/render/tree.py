@@ -4,7 +4,7 @@ went wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -13,6 +13,7 @@ from handrail_harness.effects import RunView
 from handrail_harness.effects.touch import touch_of
 from handrail_harness.effects.view import is_operation
 from handrail_harness.findings.base import TITLES
+from handrail_harness.forest import Key, key_of
 from handrail_harness.investigate import Investigation
 from handrail_harness.render.nodes import Node, build_nodes, cut, worst
 from handrail_harness.render.style import (
@@ -51,24 +52,40 @@ _NAME = 60
 _QUOTE = 256
 
 
-def render_tree(investigation: Investigation, *, full: bool = False) -> TreePicture:
-    """Return the picture of the run's trees; at most about 120 lines unless `full`."""
-    return TreePicture(investigation, full)
+def render_tree(
+    investigation: Investigation,
+    *,
+    full: bool = False,
+    lines: int = LINES,
+    marks: Mapping[Key, str] | None = None,
+) -> TreePicture:
+    """Return the picture of the run's trees; at most about `lines` lines unless `full`.
+
+    `marks` are texts to be shown at spans, besides the findings: what a test says is wrong there.
+    """
+    return TreePicture(investigation, full, lines, marks or {})
 
 
 class TreePicture:
     """A rich renderable; draws itself to the width and the encoding of the console."""
 
-    def __init__(self, investigation: Investigation, full: bool) -> None:
+    def __init__(
+        self, investigation: Investigation, full: bool, lines: int, marks: Mapping[Key, str]
+    ) -> None:
         self._view = investigation.view
-        self._culprit = investigation.culprit
+        # A test's marks say where to look; what else is remarkable in its run stays a finding.
+        self._culprit = None if marks else investigation.culprit
+        self._marks = marks
         tops = build_nodes(
             investigation.view,
             investigation.findings,
-            investigation.culprit.path if investigation.culprit is not None else (),
-            (effect.span for effect in investigation.effects),
+            self._culprit.path if self._culprit is not None else (),
+            (
+                *(effect.span for effect in investigation.effects),
+                *(span for key, span in investigation.view.forest.by_key.items() if key in marks),
+            ),
         )
-        self._tops = tops if full else cut(tops, LINES)
+        self._tops = tops if full else cut(tops, lines)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         signs = signs_for(console)
@@ -102,6 +119,8 @@ class TreePicture:
 
     def _gutter(self, node: Node, signs: Signs) -> Text:
         finding = worst(node.findings)
+        if self._marked(node):
+            return Text(f"{signs.wrong} ", style="bold red")
         if self._culprit is not None and any(span is self._culprit.span for span in node.spans):
             return Text(f"{signs.wrong} ", style="bold red")
         if finding is not None:
@@ -124,7 +143,14 @@ class TreePicture:
         for finding in node.findings:
             sign = signs.warning if finding.severity in ("medium", "low") else signs.wrong
             lines.append(Text(f"{sign} {TITLES[finding.name]}", style=SEVERITY_STYLES[finding.severity]))
+        lines += [
+            Text(f"{signs.wrong} {shown(mark, _QUOTE, signs)}", style="bold red")
+            for mark in self._marked(node)
+        ]
         return lines
+
+    def _marked(self, node: Node) -> list[str]:
+        return [self._marks[key_of(span)] for span in node.spans if key_of(span) in self._marks]
 
     def _label(self, node: Node, signs: Signs) -> Text:
         head = node.head

@@ -105,18 +105,7 @@ class ContainerStack:
 
     def environ(self) -> dict[str, str]:
         """Return the variables that make a producer or worker use this stack; add them to its environment."""
-        variables = {
-            URL_VARIABLE: self.redis_url,
-            # Celery lets it go before the broker that an app names in its code.
-            "CELERY_BROKER_URL": self.redis_url,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_endpoint,
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            # Jaeger keeps traces only; decisions reach it as span events.
-            "OTEL_LOGS_EXPORTER": "none",
-            "OTEL_METRICS_EXPORTER": "none",
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-        }
-        return variables | without_proxy(os.environ)
+        return container_environ(self.redis_url, self.otlp_endpoint)
 
     def __enter__(self) -> ContainerStack:
         return self.start()
@@ -234,6 +223,22 @@ class Container:
 
     def _wrapped(self) -> Any:
         return self._running().get_wrapped_container()
+
+
+def container_environ(redis_url: str, otlp_endpoint: str) -> dict[str, str]:
+    """Return the variables that point a process at a Redis and a Jaeger at these addresses."""
+    variables = {
+        URL_VARIABLE: redis_url,
+        # Celery lets it go before the broker that an app names in its code.
+        "CELERY_BROKER_URL": redis_url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        # Jaeger keeps traces only; decisions reach it as span events.
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    return variables | without_proxy(os.environ)
 
 
 def is_healthy(url: str) -> bool:

@@ -179,6 +179,15 @@ def find_executable() -> str:
     )
 
 
+def redis_here() -> bool:
+    """Return whether there is a `redis-server` to start."""
+    try:
+        find_executable()
+    except StackError:
+        return False
+    return True
+
+
 def answers(url: str, *, timeout: float = 1.0) -> bool:
     """Return whether the Redis at `url` answers PING, within `timeout` seconds; see `redis_client.connect`."""
     with contextlib.suppress(*ERRORS, ValueError):

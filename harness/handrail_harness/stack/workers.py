@@ -130,6 +130,11 @@ class Worker:
             return ""
         return self._child.log() if lines is None else self._child.log_tail(lines)
 
+    def remove_log(self) -> None:
+        """Remove the log of a worker that has stopped, unless the caller chose its place."""
+        if self._owns_log and self._log_path and not self.running:
+            self._log_path.unlink(missing_ok=True)
+
     def __enter__(self) -> Worker:
         return self.start()
 
@@ -137,8 +142,8 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._owns_log and self._log_path and error is None:
-            self._log_path.unlink(missing_ok=True)
+        if error is None:
+            self.remove_log()
 
     def _running(self) -> Child:
         if self._child is None:

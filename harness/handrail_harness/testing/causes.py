@@ -1,0 +1,125 @@
+"""Known patterns of broken hand-offs, each recognised by what it leaves behind, said in one line.
+
+Evidence and no guess: a line is only given where the spans, the queue or a worker's log show it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from handrail_harness.printable import printable
+from handrail_harness.rules.handoffs import message_id_of
+from handrail_propagation.conventions import ABANDONED, CELERY_TASK_NAME, MESSAGING_DESTINATION_NAME
+
+if TYPE_CHECKING:
+    from handrail_harness.rules import Report
+    from handrail_harness.spans import Span
+    from handrail_harness.stack.workers import Worker
+    from handrail_harness.testing.session import Handrail
+
+_CHILD = re.compile(r"/(ForkPoolWorker-\d+)\]")
+
+
+def causes_of(report: Report, session: Handrail) -> list[str]:
+    """Return the cause lines of a broken run, each once, the most telling first."""
+    return list(dict.fromkeys(_causes(report, session)))
+
+
+def _causes(report: Report, session: Handrail) -> Iterator[str]:
+    if not report.forest.spans or all(span.scope_name == "handrail.tests" for span in report.forest.spans):
+        yield from _nothing(session)
+        return
+    for handoff in report.handoffs.broken:
+        for consumer in handoff.consumers:
+            yield _torn(handoff.send, consumer, session)
+    for consumer in report.handoffs.lost_consumers:
+        if not consumer.parent_span_id.strip("0"):
+            yield _torn(None, consumer, session)
+    for send in report.handoffs.lost_sends:
+        yield from _unreceived(send, session)
+    for span in report.forest.spans:
+        if span.attributes.get(ABANDONED) is True:
+            yield f"worker process lost: it died in {printable(span.name, 60)} ({span.span_id})"
+
+
+def _nothing(session: Handrail) -> Iterator[str]:
+    if not session.instrumented:
+        yield (
+            "no tracing: nothing instruments Celery in this process; call handrail_propagation.instrument(app), or "
+            "CeleryInstrumentor().instrument(tracer_provider=handrail.tracer_provider)"
+        )
+    elif not session.watches_application:
+        yield (
+            "no tracing: Celery is instrumented, but no SDK tracer provider is set in this process; give "
+            "handrail.tracer_provider to the instrumentor"
+        )
+    else:
+        yield ("nothing sent: no message left under this run's root; was anything sent in it?")
+
+
+def _torn(send: Span | None, consumer: Span, session: Handrail) -> str:
+    """The consumer is there, but not below its send: which way did its trace context go?"""
+    queue = consumer.text(MESSAGING_DESTINATION_NAME) or (
+        send.text(MESSAGING_DESTINATION_NAME) if send else ""
+    )
+    where = f"message {printable(message_id_of(consumer), 64) or '(no id)'} in queue {printable(queue, 60) or '?'}"
+    seen = session.headers_of(message_id_of(consumer))
+    if seen is not None and seen.missing:
+        return (
+            f"header missing: {where} arrived without traceparent, so its consumer began a trace of its own"
+        )
+    if seen is not None and not seen.parsable:
+        return f"header unparsable: traceparent of {where} arrived as {printable(seen.value, 80)!r}"
+    if not consumer.parent_span_id.strip("0"):
+        return (
+            f"header missing or unparsable: {where} arrived without a usable traceparent, so its consumer began a "
+            "trace of its own"
+        )
+    return (
+        f"header changed: {where} names span {consumer.parent_span_id} in trace {consumer.trace_id} as its sender, "
+        "which is not the span that sent it"
+    )
+
+
+def _unreceived(send: Span, session: Handrail) -> Iterator[str]:
+    queue = send.text(MESSAGING_DESTINATION_NAME)
+    message_id = message_id_of(send)
+    task = send.text(CELERY_TASK_NAME)
+    where = f"message {printable(message_id, 64) or '(no id)'} ({printable(task or queue, 60)})"
+    waiting = session.waiting(queue)
+    if waiting:
+        yield (
+            f"never taken: queue {printable(queue, 60)} still holds {waiting} message{'s' if waiting > 1 else ''}; "
+            "is a worker consuming it?"
+        )
+        return
+    for worker in session.workers():
+        yield from _in_log(worker, message_id, task, where)
+    if message_id and session.headers_of(message_id) is not None:
+        yield (
+            f"consumer never exported: {where} ran in a worker thread of this process, and no span of its receipt "
+            "came; is Celery instrumented here, with a provider that is seen?"
+        )
+
+
+def _in_log(worker: Worker, message_id: str, task: str, where: str) -> Iterator[str]:
+    log = worker.log()
+    lines = [line for line in log.splitlines() if message_id and message_id in line]
+    if any("unregistered task" in line for line in log.splitlines()) and task and f"'{task}'" in log:
+        yield f"unknown task: {where} reached worker {worker.hostname}, which has no task {printable(task, 60)}"
+    elif not worker.running:
+        yield f"worker lost: {worker.hostname} ended with status {worker.exit_status}; its spans went with it"
+    elif any(" succeeded in " in line or " raised " in line for line in lines):
+        child = next((found[1] for line in lines if (found := _CHILD.search(line))), "")
+        if child:
+            yield (
+                f"exporter thread lost at fork: {where} ran in {child} of {worker.hostname}, and no span of it came; "
+                "an exporter's thread started before the fork does not run in the child: set providers up in "
+                "worker_process_init, or call instrument(app)"
+            )
+        else:
+            yield f"consumer never exported: {where} ran in {worker.hostname}, and no span of its receipt came"
+    elif any(" received" in line for line in lines):
+        yield f"still running: {where} was taken by {worker.hostname} and has not ended"

@@ -1,0 +1,325 @@
+"""A run as a test sees it: ids, what came back, what it did, and assertions that wait for it to come to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from handrail_harness.effects import Effect
+from handrail_harness.errors import RunAssertion
+from handrail_harness.investigate import Investigation, investigate_run
+from handrail_harness.rules import (
+    NAMES,
+    UNIFYING,
+    InvariantName,
+    Report,
+    RunSpans,
+    Settled,
+    Waiver,
+    settle,
+    waive,
+)
+from handrail_harness.shapes.canonical import shape_text
+from handrail_harness.shapes.decisions import Decision
+from handrail_harness.shapes.matching import mismatches, near_misses
+from handrail_harness.shapes.selection import Selection, StepSelection, along
+from handrail_harness.shapes.steps import Step, Steps, steps_of
+from handrail_harness.shapes.words import Shape
+from handrail_harness.spans import LogEvent, Span
+from handrail_harness.testing.failure import Failure
+
+if TYPE_CHECKING:
+    from handrail_agents import Job
+    from handrail_harness.testing.session import Handrail
+
+
+_WAIVED_PATIENCE = 2.0  # seconds
+
+
+class Run(AbstractContextManager["Run"]):
+    """One run. `trace_id` is 32 hex digits, known before the run is over; `run_id` that of an agents' run, or `""`.
+
+    What asks about the run waits until it has come to rest, at most `patience` seconds, and then looks at all of
+    it; more spans that come later are seen by the next question. `returned` is what the function of
+    `handrail.run(function)` returned, `job` what `ops.send` gave.
+    """
+
+    def __init__(self, session: Handrail, title: str, *, patience: float) -> None:
+        self.title = title
+        self.trace_id = ""
+        self.run_id = ""
+        self.patience = patience
+        self.job: Job | None = None
+        self.returned: Any = None
+        self._session = session
+        self._waivers: list[Waiver] = []
+        self._settled: Settled | None = None
+        self._investigation: Investigation | None = None
+        self._steps: Steps | None = None
+        self._leave: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self.title!r} trace {self.trace_id or '(not begun)'}>"
+
+    # --- What became of it ---
+
+    def result(self, timeout: float = 30.0) -> Any:
+        """Wait for the outcome (`Done`, `Waiting`, ...) or, of a Celery task, for its return value.
+
+        Raises `TimeoutError` after `timeout` seconds, and what the task raised.
+        """
+        if self.job is not None:
+            return self.job.result(timeout=timeout)
+        if hasattr(self.returned, "get"):
+            return self.returned.get(timeout=timeout)
+        raise RunAssertion(f"{self!r} has no result to wait for: nothing with get() was returned")
+
+    @property
+    def settled(self) -> Settled:
+        """How the wait for the run's rest ended, with the report on its tree."""
+        return self._look()
+
+    @property
+    def report(self) -> Report:
+        """The report on the run's tree, as `handrail check` gives it."""
+        return self._look().report
+
+    @property
+    def investigation(self) -> Investigation:
+        """What `handrail investigate` says about the run."""
+        self._look()
+        if self._investigation is None:
+            report = self.report
+            self._investigation = investigate_run(
+                RunSpans(
+                    report.source,
+                    report.trace_id,
+                    report.run_id,
+                    report.trace_ids,
+                    report.forest.spans,
+                    tuple(self.events),
+                )
+            )
+        return self._investigation
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """Every span of the run, as exported."""
+        return self.report.forest.spans
+
+    @property
+    def events(self) -> Sequence[LogEvent]:
+        """Every log-based event of the run."""
+        return [event for one in self.report.trace_ids for event in self._session.source.events(one)]
+
+    # --- One unified tree ---
+
+    def waive(
+        self, invariant: InvariantName, *, reason: str, where: str | Callable[[Span], bool] | None = None
+    ) -> Run:
+        """Accept breaches of an invariant, for a reason; a waiver that turns out unneeded fails the test.
+
+        `where` narrows it: a pattern for span names (`send *`) or a function of the span. Raises `ValueError`.
+        """
+        self._waivers.append(waive(invariant, reason=reason, where=where))
+        self._settled = None
+        return self
+
+    def assert_unified(self, invariants: Collection[InvariantName] | None = None) -> Run:
+        """Assert that the run is one tree in which every hand-off arrived once, under the span that sent it.
+
+        There must be a hand-off: a run without any proves nothing.
+
+        `invariants` default to all of them for a run of agents, and to those of one unified tree for other
+        Celery tasks. The plugin asserts the same after every test for each run that the test used.
+        Raises `RunAssertion`, with the tree.
+        """
+        __tracebackhide__ = True
+        self._settled = None
+        wanted = frozenset(self._default_invariants() if invariants is None else invariants)
+        settled = self._look(wanted)
+        report = settled.report
+        broken = [one for one in report.breaches if one.invariant in wanted]
+        at_rest = settled.closed or _waived_rest(settled)
+        # A root alone is one tree even where nothing carries trace context.
+        handed_off = any(span.kind in ("producer", "consumer") for span in report.forest.spans)
+        if at_rest and handed_off and not broken and not report.unused_waivers:
+            return self
+        raise self._failure().not_unified(settled, broken, report.unused_waivers)
+
+    def _default_invariants(self) -> Sequence[InvariantName]:
+        return NAMES if self.job is not None else UNIFYING
+
+    # --- What it did ---
+
+    @property
+    def steps(self) -> Steps:
+        """The run's agents, tasks, tools and model calls, each inside the one that it was done for."""
+        self._look()
+        if self._steps is None:
+            self._steps = steps_of(self.investigation.view)
+        return self._steps
+
+    def agents(self, name: str | None = None) -> StepSelection:
+        """Agents at work, all or those of a name."""
+        return self._select("agents", name, lambda step: step.kind == "agent")
+
+    def tasks(self, name: str | None = None) -> StepSelection:
+        """Celery tasks that are no agents, by task name."""
+        return self._select("tasks", name, lambda step: step.kind == "task")
+
+    def tools(self, name: str | None = None) -> StepSelection:
+        """Tool calls, made or prevented."""
+        return self._select("tools", name, lambda step: step.kind == "tool")
+
+    def chats(self, name: str | None = None) -> StepSelection:
+        """Model calls, by the model's name."""
+        return self._select("chats", name, lambda step: step.kind == "chat")
+
+    def handoffs(self, name: str | None = None) -> StepSelection:
+        """Everything that was reached by a message, the first one included, by the name of who got it."""
+        return self._select("handoffs", name, lambda step: step.handed_off)
+
+    def decisions(self, tool: str | None = None) -> Selection[Decision]:
+        """Decision records, by the tool that they are about."""
+        found = [Decision.of(step) for step in self.steps.all if step.kind == "tool"]
+        made = [one for one in found if one.id]
+        return Selection(
+            _written("decisions", tool),
+            [one for one in made if tool is None or one.tool == tool],
+            instead=lambda: _others("decision", tool, [one.tool for one in made]),
+            known=self._unknown("tool", tool),
+        )
+
+    def effects(self, tool: str | None = None) -> Selection[Effect]:
+        """Effects, done or prevented: calls above `read`, and changes that no tool declared (tool name `None`)."""
+        every = self.investigation.effects
+        return Selection(
+            _written("effects", tool),
+            [one for one in every if tool is None or one.tool_name == tool],
+            instead=lambda: _others("effect", tool, [one.tool_name or one.span.name for one in every]),
+            known=self._unknown("tool", tool),
+        )
+
+    def path(self, *names: str) -> StepSelection:
+        """Return the steps at the end of a chain of names, each directly inside the one before."""
+        if not names:
+            raise ValueError("run.path() needs the name of at least one step")
+        found = along(self.steps.all, names)
+        ends = [step for step in self.steps.all if step.name == names[-1]]
+
+        def instead() -> str:
+            if not ends:
+                return near_misses(names[-1], self.steps.all)
+            return "there is " + ", ".join(dict.fromkeys(" / ".join(step.path) for step in ends))
+
+        return StepSelection(f"run.path({', '.join(map(repr, names))})", found, instead=instead)
+
+    # --- Its shape ---
+
+    def matches(self, *shapes: Shape, in_order: bool = False, exact: bool = False) -> bool:
+        """Assert that the run has this shape; return true, or raise `RunAssertion` with the nearest miss.
+
+        Without `exact` there may be more than is listed, without `in_order` siblings may come in any order.
+        """
+        __tracebackhide__ = True
+        if not shapes:
+            raise ValueError("run.matches() needs a shape, such as agent('cleaner')")
+        found = mismatches(shapes, self.steps, in_order=in_order, exact=exact)
+        if found:
+            raise self._failure().not_of_shape(shapes, found)
+        return True
+
+    def shape(self, *, in_order: bool = False) -> str:
+        """Return the run's shape as text without ids and times; what the fixture `golden` compares."""
+        return shape_text(self.steps, in_order=in_order)
+
+    # --- Beginning and end ---
+
+    def __enter__(self) -> Run:
+        self._leave = self._session.enter_root(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+
+    # --- For the parts around it ---
+
+    def failure(self) -> Failure:
+        """Return what draws this run for a failed test."""
+        return self._failure()
+
+    def used(self) -> bool:
+        """Whether the run has begun, so that it has to be one tree."""
+        return bool(self.trace_id)
+
+    def _look(self, invariants: Collection[InvariantName] | None = None) -> Settled:
+        if not self.trace_id:
+            raise RunAssertion(f"{self!r}: nothing has been done in it yet; use it after its with block")
+        self._session.note_use(self)
+        if self._settled is None:
+            self._investigation = self._steps = None
+            wanted = self._default_invariants() if invariants is None else invariants
+            # What a waiver excuses may keep a run open for ever: look once before waiting to the end.
+            first = min(self.patience, _WAIVED_PATIENCE) if self._waivers else self.patience
+            self._settled = self._settle(first, wanted)
+            if first < self.patience and not self._settled.closed and not _waived_rest(self._settled):
+                self._settled = self._settle(self.patience - first, wanted)
+        return self._settled
+
+    def _settle(self, deadline: float, wanted: Collection[InvariantName]) -> Settled:
+        return settle(
+            self._session.source,
+            self.trace_id,
+            deadline=deadline,
+            quiet=self._session.quiet,
+            invariants=wanted,
+            waivers=tuple(self._waivers),
+            clues=self._session.clues(),
+        )
+
+    def _failure(self) -> Failure:
+        return Failure(self, self._session)
+
+    def _select(self, noun: str, name: str | None, wanted: Callable[[Step], bool]) -> StepSelection:
+        of_kind = [step for step in self.steps.all if wanted(step)]
+        kept = [step for step in of_kind if name is None or step.name == name]
+
+        def instead() -> str:
+            return near_misses(
+                name or "", of_kind or [step for step in self.steps.all if step.kind != "chat"]
+            )
+
+        return StepSelection(
+            _written(noun, name), kept, instead=instead, known=self._unknown(noun[:-1], name)
+        )
+
+    def _unknown(self, kind: str, name: str | None) -> Callable[[], str]:
+        return lambda: self._session.unknown_name(kind, name) if name is not None else ""
+
+
+def _waived_rest(settled: Settled) -> bool:
+    """Whether what keeps a run open is what a waiver excuses: nothing comes any more, and nothing else is broken."""
+    report = settled.report
+    quiet = all(condition.name not in ("arrived", "quiet") for condition in settled.open_conditions)
+    return settled.ended_by == "deadline" and quiet and bool(report.excused) and not report.breaches
+
+
+def _written(noun: str, name: str | None) -> str:
+    return f"run.{noun}({'' if name is None else repr(name)})"
+
+
+def _others(noun: str, name: str | None, there: Sequence[str]) -> str:
+    if not there:
+        return f"the run has no {noun}"
+    import difflib
+
+    close = difflib.get_close_matches(name or "", there, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}there is {', '.join(dict.fromkeys(there))}"

@@ -1,0 +1,133 @@
+"""Celery projects without agents: with our propagation, with the stock instrumentation, with none."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Project
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.integration
+
+SHOP = """
+import shop
+from handrail_harness import handoff, task
+
+
+def test_a_task_and_what_it_sends(handrail):
+    run = handrail.run(lambda: shop.charge.delay(5))
+    run.assert_unified()
+    assert run.result() == 5
+    run.matches(task("shop.charge", handoff("shop.receipt", attempts=1)), exact=True)
+    assert run.tasks("shop.receipt").only().path == ("shop.charge", "shop.receipt")
+
+
+def test_a_block_is_one_run(handrail):
+    with handrail.run() as run:
+        first = shop.charge.delay(1)
+        shop.receipt.delay(2)
+    run.matches(task("shop.charge"), task("shop.receipt"))
+    assert first.get(timeout=10) == 1
+    run.tasks("shop.receipt").times(2)
+"""
+STOCK = """
+import pytest
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+
+@pytest.fixture(scope="session", autouse=True)
+def instrumented(handrail):
+    CeleryInstrumentor().instrument(tracer_provider=handrail.tracer_provider)
+    yield
+    CeleryInstrumentor().uninstrument()
+
+
+"""
+SILENT = """
+import shop
+
+
+def test_nothing_traced(handrail):
+    handrail.run(lambda: shop.charge.delay(5)).result()
+"""
+NO_REDIS = """
+import pytest
+from handrail_harness.testing.tiers import thread
+
+thread.redis_here = lambda: False
+
+
+@pytest.fixture(autouse=True)
+def really_none(handrail):
+    assert handrail.redis_url == ""
+    yield
+
+
+"""
+FORKED = """
+import shop
+
+
+def test_lost_at_fork(handrail):
+    run = handrail.run(lambda: shop.charge.delay(5))
+    assert run.result() == 5
+    run.assert_unified()
+"""
+
+FAULTS = """
+from handrail_harness import agent, handoff, tool
+
+
+def test_whole(handrail):
+    run = handrail.send("cleaner", host="db-7").assert_unified()
+    run.matches(agent("cleaner", handoff("scout", tool("table_sizes"), times=2), tool("drop_table")), exact=True)
+    assert handrail.tier == "process"
+    assert run.result(timeout=10) is not None
+
+
+def test_broken_in_a_worker(handrail, faults):
+    dropped = faults.drop_header("traceparent", task="scout")
+    run = handrail.send("cleaner", host="db-7")
+    for broken in ("one_trace", "one_root", "handoff_received", "consumer_has_handoff"):
+        run.waive(broken, reason="the header is dropped on purpose")
+    assert [finding.name for finding in run.report.findings] == ["broken_handoff"]
+    assert dropped.bites
+"""
+
+
+@pytest.mark.parametrize("how", ["ours", "stock"])
+def test_any_instrumentation(project: Project, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """The app is pointed at the session's Redis, or `memory://` where there is none to start, and asserted."""
+    monkeypatch.setenv("SHOP_INSTRUMENTATION", how)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    pytester = project("shop", (STOCK if how == "stock" else NO_REDIS) + SHOP, "handrail_app = shop:app")
+    pytester.runpytest_subprocess("--handrail-tier=thread").assert_outcomes(passed=2)
+
+
+def test_without_tracing_the_cause_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project that traces nothing fails, and is told what is missing."""
+    monkeypatch.setenv("SHOP_INSTRUMENTATION", "none")
+    pytester = project("shop", SILENT, "handrail_tier = thread\nhandrail_patience = 1")
+    done = pytester.runpytest_subprocess()
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*cause: no tracing: nothing instruments Celery in this process*"])
+
+
+def test_exporters_lost_at_fork_are_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tier `process` sees what threads cannot show: the documented set-up of the stock parts exports nothing."""
+    monkeypatch.setenv("SHOP_INSTRUMENTATION", "stock-at-fork")
+    pytester = project(
+        "shop", FORKED, "handrail_app = shop:app\nhandrail_tier = process\nhandrail_patience = 2"
+    )
+    done = pytester.runpytest_subprocess()
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(
+        ["*handoff_received*", "*cause: exporter thread lost at fork: message * ran in ForkPoolWorker-*"]
+    )
+
+
+def test_faults_reach_worker_processes(project: Project) -> None:
+    """Tier `process` is what a session gets here by itself; a fault asked for late still bites in its workers."""
+    pytester = project("ops", FAULTS, "handrail_app = ops:ops")
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
