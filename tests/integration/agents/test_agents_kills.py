@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from handrail_agents import Done, Failed, InDoubt, Job
 from handrail_harness.stack.workers import running
 from handrail_propagation import conventions as names
 
-from .conftest import Crew, record, segments, tools, wait_until
+from .conftest import Crew, at_work, record, segments, tools, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -26,6 +26,13 @@ class Sent:
 
     job: Job
     key: str
+
+
+@pytest.fixture(scope="module")
+def crew(assembled: Callable[..., Crew], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """All agents on one worker that records before it acts: what a killed child has ended is not lost with it."""
+    with at_work(assembled(HANDRAIL_SPOOL_DIR=str(tmp_path_factory.mktemp("spool")))) as ready:
+        yield ready
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +69,11 @@ def test_killed_in_an_effect(crew: Crew, sent: dict[str, Sent]) -> None:
     assert isinstance(outcome, InDoubt)
     assert (outcome.call.tool, outcome.call.touches) == ("fatal", (f"log://{key}",))
     assert effects(crew, key) == [1, 1, 0]
-    report = crew.report(job, spans=lambda spans: any("fatal" in span.name for span in spans))
-    (span,) = tools(report, "fatal")
+    report = crew.report(job, spans=lambda spans: sum("fatal" in span.name for span in spans) == 2)
+    assert report.unified, report.document()
+    killed, span = tools(report, "fatal")
+    assert killed.attributes[names.ABANDONED] is True
+    assert killed.attributes[names.ERROR_TYPE] == names.ERROR_WORKER_LOST
     assert span.attributes[names.TOOL_DISPOSITION] == "in_doubt"
     assert span.attributes[names.TOOL_RESULT_STATUS] == "none"
     received = [span for span in report.forest.spans if span.kind == "consumer"]
@@ -84,7 +94,7 @@ def test_killed_in_what_may_run_again(crew: Crew, sent: dict[str, Sent], tool: s
     job, key = sent[tool].job, sent[tool].key
     assert crew.end(job) == Done(["line 1", "time 2", "line 1"])
     assert effects(crew, key) == [1, 2, 1]
-    # What the killed attempt had not exported is lost; what is there is one tree: siblings under one send
+    # The killed attempt is there, with what it had done: siblings under one send
     report = crew.report(job, spans=lambda spans: sum(span.kind == "consumer" for span in spans) == 2)
     assert report.unified, report.document()
     attempts = [span for span in report.forest.spans if span.kind == "consumer"]
