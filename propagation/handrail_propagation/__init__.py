@@ -1,10 +1,12 @@
 """W3C trace context through Celery messages: "this message belongs under that span", nothing about agents.
 
-`instrument(app)` is the one call; it works alone, in any Celery project.
+`instrument(app)` is the one call; it works alone, in any Celery project. `carrier` is for messages that are not
+Celery's, and `integrations` has it worked out for Redis Streams and for kombu.
 """
 
 from __future__ import annotations
 
+from handrail_propagation import carrier
 from handrail_propagation.errors import ConfigurationError, HandrailError
 from handrail_propagation.events import emit_event
 from handrail_propagation.lineage import current_run_id, run_context
@@ -15,6 +17,7 @@ __all__ = [
     "ConfigurationError",
     "HandrailError",
     "Telemetry",
+    "carrier",
     "current_run_id",
     "emit_event",
     "flush",

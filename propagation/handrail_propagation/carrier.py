@@ -1,4 +1,4 @@
-"""Trace context into and out of the headers of any message, on any broker.
+"""Trace context into and out of the headers of any message, on any broker. Public: see docs/beyond-celery.md.
 
 What the Celery integration is made of; `send_span` and `process_span` serve a producer or consumer that is
 not Celery. Headers are a plain mapping of text; nothing in here knows where they travel.
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -30,7 +31,7 @@ from handrail_propagation import baggage, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.trust import Trust
 
-__all__ = ["Received", "error_type", "extract", "fail", "inject", "process_span", "remove", "send_span"]
+__all__ = ["Received", "extract", "inject", "process_span", "send_span"]
 
 _CREATION_CONTEXT = {names.LINK_TYPE: names.LINK_CREATION_CONTEXT}
 _CLAIMED = {names.LINK_TYPE: names.LINK_CLAIMED}
@@ -122,8 +123,10 @@ def send_span(
 ) -> Iterator[Span]:
     """Span `send {destination}` around handing one message to a broker; fills in its `headers`.
 
-    `system` is the broker's name in the messaging conventions (`redis`, `rabbitmq`, `kafka`, ...). An
-    exception ends the span as failed, with the exception's type, and passes on.
+    Hand the message over inside: the span ends when the broker has it, and a consumer's `process` span goes
+    below it. `system` is the broker's name in the messaging conventions (`redis`, `rabbitmq`, `kafka`, ...).
+    `message_id` is what the consumer will call the message, where that is known before it is sent. An
+    exception ends the span as failed, with the exception's type and never its text, and passes on.
     """
     span = telemetry.tracer().start_span(
         f"{names.OPERATION_SEND} {destination}",
@@ -142,21 +145,37 @@ def process_span(
     *,
     system: str,
     message_id: str | None = None,
+    attempt: int = 1,
+    redelivered: bool | None = None,
+    sent_at: float | None = None,
+    client_id: str | None = None,
     attributes: Mapping[str, Any] | None = None,
     trust: Trust | None = None,
 ) -> Iterator[Span]:
     """Span `process {destination}` around the work on one delivered message, under its creation context.
 
     `destination` is the queue that the message was taken from; it decides about `trust`, where that is not
-    given. The span and the message's baggage are current inside. An exception ends the span as failed, with
-    the exception's type, and passes on.
+    given. The span and the message's baggage are current inside. One delivery is one span: a message that comes again
+    is another attempt, from 1, under the same `send`. `redelivered` (default: `attempt` above 1) says that the
+    broker has delivered it before; `sent_at` is when it was sent, in seconds since the epoch, if the message
+    says so; `client_id` names the consumer.
+
+    An exception ends the span as failed, with the exception's type and never its text, and passes on.
     """
     received = extract(headers, trust=trust or telemetry.trust_of(None, destination))
+    described = _messaging(names.OPERATION_PROCESS, system, destination, message_id, attributes)
+    described[names.MESSAGE_ATTEMPT] = attempt
+    described[names.MESSAGE_REDELIVERED] = attempt > 1 if redelivered is None else redelivered
+    if client_id is not None:
+        described[names.MESSAGING_CLIENT_ID] = client_id
+    if sent_at is not None:
+        described[names.MESSAGE_ENQUEUED_AT] = datetime.fromtimestamp(sent_at, UTC).isoformat()
+        described[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, time.time() - sent_at), 6)
     span = telemetry.tracer().start_span(
         f"{names.OPERATION_PROCESS} {destination}",
         context=received.context,
         kind=SpanKind.CONSUMER,
-        attributes=_messaging(names.OPERATION_PROCESS, system, destination, message_id, attributes),
+        attributes=described,
         links=received.links(),
     )
     with _current(span, set_span_in_context(span, received.context), system, destination, send=False):

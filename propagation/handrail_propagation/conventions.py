@@ -46,6 +46,7 @@ MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
 MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
 MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
 MESSAGING_CLIENT_ID: Final = "messaging.client.id"
+MESSAGING_CONSUMER_GROUP: Final = "messaging.consumer.group.name"
 
 METRIC_OPERATION_DURATION: Final = "messaging.client.operation.duration"
 METRIC_PROCESS_DURATION: Final = "messaging.process.duration"

@@ -20,9 +20,14 @@ _SYSTEMS: Final = {
 def broker_system(app: Celery) -> str:
     """Return `messaging.system` of an app's broker (`redis`, `rabbitmq`, ...) without connecting to it."""
     try:
-        driver = str(app.connection_for_write().get_transport_cls().driver_type).lower()
+        return connection_system(app.connection_for_write())
     except Exception:  # noqa: BLE001 - an unknown transport: the publish itself will say what is wrong
         return "unknown"
+
+
+def connection_system(connection: Any) -> str:
+    """Return `messaging.system` of a kombu connection; raises what kombu does for an unknown transport."""
+    driver = str(connection.get_transport_cls().driver_type).lower()
     return _SYSTEMS.get(driver, driver)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
 from celery import Celery
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Span, Tracer
+from redis import Redis
 
 import handrail_propagation as propagation
 from handrail_propagation import (
     ConfigurationError,
     HandrailError,
     Telemetry,
+    carrier,
     current_run_id,
     emit_event,
     flush,
@@ -22,6 +24,7 @@ from handrail_propagation import (
     tracer,
     uninstrument,
 )
+from handrail_propagation.integrations import kombu, redis_streams
 
 app = Celery("shop", broker="redis://localhost/0")
 assert_type(instrument(app), Telemetry)
@@ -41,3 +44,24 @@ except ConfigurationError as error:
     problem: HandrailError = error
 
 uninstrument(app)
+
+# Beyond Celery
+headers: dict[str, str] = {}
+with carrier.send_span("orders", headers, system="kafka", message_id="17") as sending:
+    assert_type(sending, Span)
+with carrier.process_span("orders", headers, system="kafka", attempt=2, sent_at=1.0, client_id="c-1") as work:
+    assert_type(work, Span)
+carrier.inject(headers)
+assert_type(carrier.extract(headers, trust="restart"), carrier.Received)
+
+assert_type(redis_streams.add(Redis(), "orders", {"order": 17}, maxlen=1000), str)
+for delivery in redis_streams.Consumer(Redis(), "orders", "shipping", "ship-1", trust="drop").read(block=1.5):
+    with delivery.process() as process:
+        assert_type(process, Span)
+        number: int = delivery.attempt
+
+
+def handle(body: Any, message: Any) -> None: ...
+
+
+callbacks = [kombu.traced(handle, acknowledge=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,27 @@ def test_without_message_ids_lineage_joins() -> None:
     spans = [replace(span, attributes=blank.get(span.span_id, span.attributes)) for span in spans]
     report = check(MemorySource(spans), f"{1:032x}")
     assert [(one.send.span_id, one.joined_by) for one in report.handoffs.broken] == [(send_id, "lineage")]
+
+
+@pytest.mark.parametrize(("lowest_root", "agrees"), [("b", True), ("a", False)])
+def test_lineage_begins_anew_below_what_is_not_celery(lowest_root: str, agrees: bool) -> None:
+    """Task a → stream entry → task b → task c: b has no parent task, and c's root is b and not a."""
+    run = RunBuilder()
+    deliveries: list[dict[str, str]] = [
+        {c.MESSAGING_MESSAGE_ID: "a", c.MESSAGE_ROOT_ID: "a"},
+        {c.MESSAGING_MESSAGE_ID: "17-0"},
+        {c.MESSAGING_MESSAGE_ID: "b", c.MESSAGE_ROOT_ID: "b"},
+        {c.MESSAGING_MESSAGE_ID: "c", c.MESSAGE_ROOT_ID: lowest_root, c.MESSAGE_PARENT_ID: "b"},
+    ]
+    with ExitStack() as nested:
+        nested.enter_context(run.inside("root"))
+        for delivery in deliveries:
+            sent = {c.MESSAGING_MESSAGE_ID: delivery[c.MESSAGING_MESSAGE_ID]}
+            nested.enter_context(run.inside("send q", "producer", sent))
+            nested.enter_context(run.inside("process q", "consumer", dict(delivery)))
+    report = check(MemorySource(run.spans))
+    assert [one.consumer.name for one in report.disagreements] == ([] if agrees else ["process q"])
+    assert report.unified is agrees
 
 
 def test_attempts_of_one_message_are_siblings() -> None:

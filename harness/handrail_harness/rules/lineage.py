@@ -3,7 +3,7 @@ apart from it.
 
 A message sent from within a task names that task as its parent. In the tree that task is the nearest
 `process` span above; where an agent was parked and woken, it may also be the one that the segment's links
-lead to.
+lead to. What is sent from a delivery that was none of Celery's has no task to name: its lineage begins there.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class _Above:
                 break
             if span.kind == "consumer":
                 # Without its id the task above cannot be compared with anything.
-                known = frozenset({message_id_of(span)}) if message_id_of(span) else None
+                own = message_id_of(span)
+                known = frozenset({own}) if own and not _begins_lineage(span) else None
                 self._tasks[key] = known
                 break
             on_path.add(key)
@@ -163,12 +164,19 @@ class _Above:
                 top = ("", not span.parent_span_id.strip("0") and not _sent_from_a_task(span))
             span = above
         for step in reversed(path):
-            if not top[0] and step.kind == "consumer":
+            if step.kind == "consumer" and _begins_lineage(step):
+                top = ("", top[1])
+            elif not top[0] and step.kind == "consumer":
                 top = (message_id_of(step), top[1])
             if key_of(step) in self._misplaced:
                 top = (top[0], False)  # what is above it is not what it came from
             self._top[key_of(step)] = top
         return top
+
+
+def _begins_lineage(delivery: Span) -> bool:
+    """Whether a delivery was none of Celery's, every one of which has a root: what it sends is a root itself."""
+    return not delivery.text(MESSAGE_ROOT_ID)
 
 
 def _sent_from_a_task(root: Span) -> bool:

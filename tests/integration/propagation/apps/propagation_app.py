@@ -230,5 +230,17 @@ def same_time(barrier: str, parties: int) -> None:
 
 
 @app.task
+def hands_out(redis_url: str, stream: str, plain_queue: str) -> None:
+    """Go on where there is no Celery: an entry of a stream, and a message that nobody calls a task there."""
+    import redis
+
+    from handrail_propagation.integrations import redis_streams
+
+    with redis.Redis.from_url(redis_url) as client:
+        redis_streams.add(client, stream, {"order": 17})
+    app.send_task("not.a.task", (17,), queue=plain_queue)
+
+
+@app.task
 def pid() -> int:
     return os.getpid()

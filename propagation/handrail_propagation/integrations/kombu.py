@@ -1,0 +1,113 @@
+"""kombu without Celery: publish with trace context, and callbacks with a span for each delivery.
+
+Messages of Celery are understood (a task's id is the message's id), and Celery workers understand these.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final
+
+from handrail_propagation import carrier, telemetry
+from handrail_propagation import conventions as names
+from handrail_propagation.delivery import attempt_of, message_headers
+from handrail_propagation.destination import (
+    connection_system,
+    destination_name,
+    destination_of_delivery,
+)
+from handrail_propagation.trust import Trust, taken_from
+
+__all__ = ["publish", "traced"]
+
+Callback = Callable[[Any, Any], Any]
+"""A kombu callback: `callback(body, message)`."""
+
+_ACKNOWLEDGED: Final = "ACK"
+
+
+def publish(
+    producer: Any,
+    body: Any,
+    *,
+    exchange: Any = "",
+    routing_key: str = "",
+    headers: Mapping[str, Any] | None = None,
+    message_id: str | None = None,
+    **options: Any,
+) -> str:
+    """Publish with a kombu `Producer` in a `send {destination}` span, and return the message's id.
+
+    `exchange` is a name or a kombu `Exchange` (default: the producer's); `headers` are the application's, not
+    changed. `message_id` (default: a Celery task's id in `headers`, else a new UUID) travels as the property of
+    that name. `options` go to `Producer.publish`: `serializer`, `declare`, `retry`, ... Raises what kombu
+    raises; the span has its type then.
+    """
+    carried = dict(headers or {})
+    carried[names.HEADER_MESSAGE] = {"at": time.time()}
+    message_id = message_id or _task_id(carried) or str(uuid.uuid4())
+    target = exchange or producer.exchange
+    key = routing_key or producer.routing_key or ""
+    destination = destination_name(str(getattr(target, "name", target)), key)
+    system = connection_system(producer.connection)
+    with carrier.send_span(destination, carried, system=system, message_id=message_id):
+        producer.publish(
+            body, exchange=target, routing_key=key, headers=carried, message_id=message_id, **options
+        )
+    return message_id
+
+
+def traced(callback: Callback, *, acknowledge: bool = False, trust: Trust | None = None) -> Callback:
+    """Wrap a callback of a kombu `Consumer`: each delivery is worked on in a `process {destination}` span.
+
+    The callback acknowledges, as everywhere in kombu; a message that it rejects or requeues makes its span a
+    failed one (`rejected`). With `acknowledge=True` it is acknowledged when the callback returns, if the callback
+    has not said anything itself, and requeued when it raises: then it comes again, as the next attempt where the
+    broker counts. The exception passes on. `trust` (default: what `instrument()` or `HANDRAIL_TRUST` says of the
+    queue that the consumer reads) is what trace context in a message is worth.
+    """
+
+    @wraps(callback)
+    def process(body: Any, message: Any) -> Any:
+        headers = message_headers(dict(message.headers))
+        sent = headers.get(names.HEADER_MESSAGE)
+        sent = sent if isinstance(sent, dict) else {}
+        sent_at = sent.get("at")
+        worth = trust or telemetry.trust_of(None, taken_from())
+        info = {**message.delivery_info, "redelivered": _redelivered(message)}
+        with carrier.process_span(
+            destination_of_delivery(info),
+            headers,
+            system=connection_system(message.channel.connection.client),
+            message_id=_task_id(headers) or message.properties.get("message_id"),
+            attempt=attempt_of({**headers, "delivery_info": info}, sent if worth == "continue" else {}),
+            redelivered=info["redelivered"],
+            sent_at=sent_at if isinstance(sent_at, float) and 0 < sent_at < 1 << 33 else None,
+            trust=worth,
+        ) as span:
+            try:
+                answer = callback(body, message)
+            except BaseException:
+                if acknowledge and not message.acknowledged:
+                    message.requeue()
+                raise
+            if acknowledge and not message.acknowledged:
+                message.ack()
+            if message.acknowledged and message._state != _ACKNOWLEDGED:
+                carrier.fail(span, names.ERROR_REJECTED)
+        return answer
+
+    return process
+
+
+def _redelivered(message: Any) -> bool:
+    """Whether the broker has delivered a message before: AMQP says so, kombu's Redis says so in a header."""
+    return bool(message.delivery_info.get("redelivered") or message.headers.get("redelivered"))
+
+
+def _task_id(headers: Mapping[str, Any]) -> str | None:
+    task_id = headers.get("id")
+    return task_id if headers.get("task") and isinstance(task_id, str) else None
