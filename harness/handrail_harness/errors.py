@@ -48,3 +48,7 @@ class EmptySelection(RunAssertion):
 
 class RelationFailed(RunAssertion):
     """Two steps of a run do not stand to each other as the test says; the tree shows how they do."""
+
+
+class FaultDidNotBite(HandrailError):
+    """A fault that a test injected never took effect, so what the test shows is not what the fault does."""

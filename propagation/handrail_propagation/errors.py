@@ -13,6 +13,7 @@
     ├── RunAssertion           handrail_harness: a run is not as a test says; an AssertionError, too
     │   ├── EmptySelection     a query of a test found nothing
     │   └── RelationFailed     two steps do not stand to each other as a test says
+    ├── FaultDidNotBite        handrail_harness: an injected fault never took effect
     └── EagerModeRefused       handrail_harness: task_always_eager proves nothing
 
 A message names the thing, what was wrong with it, and the next step. The class docstring is the default

@@ -148,11 +148,13 @@ def _factory(signal: str, name: str, protocol: str) -> Callable[[], Any]:
 
 
 def _with_its_client(factory: Callable[[], Any]) -> Callable[[], Any]:
-    """Import the HTTP client of an OTLP/HTTP exporter, which does so when it is made.
+    """Import the HTTP client of an OTLP/HTTP exporter, which does so when it is made, and what that needs to send.
 
     Were that first done in the export thread, a child forked at that moment would have half an HTTP client for
-    ever, and lose its spans.
+    ever, and lose its spans: the lock of a module that is being imported stays locked there.
     """
+    import netrc  # noqa: F401 - requests does so with its first request
+
     factory().shutdown()
     return factory
 

@@ -105,6 +105,11 @@ class EmbeddedStack:
         return self._server().grpc_endpoint
 
     @property
+    def broker(self) -> RedisServer | None:
+        """The Redis that this stack started, `None` when it was found and is somebody else's."""
+        return self._redis
+
+    @property
     def receiver_pid(self) -> int:
         """Process id of the receiver, also when it was found and not started."""
         return self._server().pid

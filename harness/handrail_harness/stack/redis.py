@@ -10,6 +10,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sysconfig
 import tempfile
@@ -126,14 +127,46 @@ class RedisServer:
         if self._child:
             self._child.kill()
 
+    def restart(self, *, keep: bool = True) -> None:
+        """Stop the server and start it again on the same port; with `keep` it has the same data, else none.
+
+        Raises `StackError` when it does not come back, or does not run.
+        """
+        if self._folder is None or not self.pid:
+            raise StackError("redis-server does not run, so it cannot be restarted; start it first")
+        if keep:
+            client = connect(self.url)
+            try:
+                client.save()
+            finally:
+                client.close()
+        else:
+            (self._folder / "dump.rdb").unlink(missing_ok=True)
+        self._stop_server()
+        self._start_once(self._folder)
+
+    def pause(self) -> None:
+        """Let the server hang with its connections open: SIGSTOP."""
+        if self._child:
+            self._child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on: SIGCONT."""
+        if self._child:
+            self._child.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Stop the server and remove its folder. May be called twice."""
-        if self._child:
-            self._child.close(grace=5)
-            self._child = None
+        self._stop_server()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+    def _stop_server(self) -> None:
+        if self._child:
+            self.resume()  # a paused one would only go by SIGKILL
+            self._child.close(grace=5)
+            self._child = None
 
     def __enter__(self) -> RedisServer:
         return self.start()

@@ -13,10 +13,6 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from handrail_agents import Agents, Job, Outcome
 from handrail_harness.rules import Report, settled
@@ -25,8 +21,9 @@ from handrail_harness.spans import LogEvent, Span
 from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_harness.stack.workers import Worker, running
 from handrail_propagation import conventions as names
-from handrail_propagation import flush, instrument, uninstrument
-from handrail_propagation.exporters import PerProcessSpanExporter
+from handrail_propagation import flush
+
+from ...support.sender import traced_sender
 
 APPS = Path(__file__).parent / "apps"
 PATIENCE = 40.0  # seconds until a wait gives up; a wait that succeeds takes a fraction
@@ -179,15 +176,8 @@ def text(**arguments: Any) -> str:
 @pytest.fixture(scope="module")
 def sender(stack: EmbeddedStack) -> Iterator[None]:
     """Tracing of this process to the stack, so that a run's root is in the store, too."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    provider = TracerProvider(resource=Resource({"service.name": "sender"}))
-    exporter = PerProcessSpanExporter(lambda: OTLPSpanExporter(endpoint=f"{stack.otlp_endpoint}/v1/traces"))
-    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=100))
-    instrument(tracer_provider=provider, logger_provider=LoggerProvider())
-    yield
-    uninstrument()
-    provider.shutdown()
+    with traced_sender(stack.otlp_endpoint):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,64 @@
+"""Stops workers from taking messages of one queue, and lets them go on: Celery's own remote control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from celery.utils.nodenames import host_format
+
+from handrail_harness.errors import StackError
+from handrail_harness.stack.workers import Worker
+
+_ANSWER = 20.0  # seconds
+_ANYBODY = 1.0  # seconds, when it is not known who is there
+
+
+class Consumers:
+    """Who consumes a queue. `workers` are those to ask; without them, whoever answers within a second."""
+
+    def __init__(self, broker_url: str, queue: str, workers: Sequence[Worker] = ()) -> None:
+        self.queue = queue
+        self._app = Celery("handrail-faults", broker=broker_url, set_as_current=False)
+        self._nodes = [host_format(worker.hostname) for worker in workers if worker.running]
+        self._given = bool(workers)
+
+    def stop(self) -> None:
+        """Tell them to take no more messages; those that they have taken already are theirs."""
+        if not self._given:
+            self._nodes = [
+                node
+                for node, queues in (
+                    self._app.control.inspect(timeout=_ANYBODY).active_queues() or {}
+                ).items()
+                if any(one["name"] == self.queue for one in queues)
+            ]
+        self._tell("cancel_consumer")
+
+    def go_on(self) -> None:
+        """Let them take messages again."""
+        self._tell("add_consumer")
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._app.close()
+
+    def _tell(self, command: str) -> None:
+        if not self._nodes:
+            return
+        control: Any = self._app.control
+        replies = control.broadcast(
+            command,
+            arguments={"queue": self.queue},
+            destination=self._nodes,
+            reply=True,
+            timeout=_ANSWER,
+            limit=len(self._nodes),
+        )
+        answered = {node for reply in replies or () for node, said in reply.items() if "ok" in said}
+        if silent := set(self._nodes) - answered:
+            raise StackError(
+                f"worker {', '.join(sorted(silent))} did not answer {command} for queue {self.queue} within "
+                f"{_ANSWER:g} s; is it running, with remote control enabled?"
+            )
