@@ -50,12 +50,16 @@ class FaultyDestination(SpanSink):
         """Treat the next requests so, one each."""
         self._next.extend(behaviours)
 
+    def behave(self, path: str, body: bytes) -> Behaviour:
+        """Return how to treat one request."""
+        try:
+            return self._next.popleft()
+        except IndexError:
+            return self.behaviour
+
     def answer(self, path: str, body: bytes) -> Answer | None:
         """Treat one request."""
-        try:
-            now = self._next.popleft()
-        except IndexError:
-            now = self.behaviour
+        now = self.behave(path, body)
         self.answered.append(now)
         answer = self._respond(now, path, body)
         if now.delay:

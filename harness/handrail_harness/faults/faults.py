@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from handrail_harness.errors import FaultDidNotBite, StackError
 from handrail_harness.faults import processes, workers
+from handrail_harness.faults.behaviour import SILENT, TWICE, UNAVAILABLE, Behaviour
 from handrail_harness.faults.consumers import Consumers
 from handrail_harness.faults.held import Held
 from handrail_harness.faults.injected import Bites, Injected, Place
 from handrail_harness.faults.inside import act_in_producer
 from handrail_harness.faults.queues import open_queues
+from handrail_harness.faults.relay import Relay
 from handrail_harness.faults.rules import Kind, Rule, Rules
 from handrail_harness.stack.workers import Worker
 from handrail_propagation.errors import HandrailError
@@ -40,13 +42,15 @@ class Faults:
 
     `stack` is what the run is on. `folder` is where producers and workers are told what to do: workers that several
     tests share are started with `worker_options(folder)` and outlive the `Faults` of one test. Without it the folder
-    is this object's own, and `worker()` starts workers that look there.
+    is this object's own, and `worker()` starts workers that look there. `relay` is what such workers export to.
 
     At the end, a fault that never took effect is `FaultDidNotBite`: a test that expects damage from it proves nothing.
     """
 
-    def __init__(self, stack: Stack, *, folder: Path | None = None) -> None:
+    def __init__(self, stack: Stack, *, folder: Path | None = None, relay: Relay | None = None) -> None:
         self.stack = stack
+        self._own_relay = relay is None
+        self._relay = relay
         self.injected: list[Injected] = []
         """Every fault of this test, oldest first; `str()` of one is the line for a report."""
         self._own_folder = folder is None
@@ -132,6 +136,31 @@ class Faults:
         """Start a worker that records times which are `seconds` late (early when negative)."""
         return self._worker_with("clock", app, queues, {"offset_ns": int(seconds * 1e9)}, {}, options)
 
+    # --- telemetry side --------------------------------------------------------------------------------------------
+
+    def refuse_exports(self, *, times: int = 1) -> Injected:
+        """Answer 503 to the next exports of spans, and keep nothing of them; exporters try again.
+
+        Exports of workers that `worker()` has started, or that export to `relay`. `times`: how many (0: all).
+        """
+        return self._export("refuse_exports", UNAVAILABLE, times)
+
+    def delay_exports(self, seconds: float, *, times: int = 1) -> Injected:
+        """Take the next exports, and answer `seconds` later. As `refuse_exports`."""
+        return self._export("delay_exports", Behaviour(delay=seconds), times)
+
+    def reject_spans(self, count: int = 1, *, times: int = 1) -> Injected:
+        """Take the next exports but for their first `count` spans, for good (partial success). As `refuse_exports`."""
+        return self._export("reject_spans", Behaviour(rejects=count), times)
+
+    def repeat_exports(self, *, times: int = 1) -> Injected:
+        """Take the next exports and answer 503, so that they come again. As `refuse_exports`."""
+        return self._export("repeat_exports", TWICE, times)
+
+    def swallow_exports(self, *, times: int = 0) -> Injected:
+        """Never answer exports, and keep nothing of them; all, unless told otherwise. As `refuse_exports`."""
+        return self._export("swallow_exports", SILENT, times)
+
     # --- infrastructure --------------------------------------------------------------------------------------------
 
     def restart_broker(self, *, keep: bool = True) -> Injected:
@@ -164,6 +193,14 @@ class Faults:
         """Start a worker on the stack in which the verbs bite; it is stopped at the end. As `Worker`."""
         return self._start(app, queues, env or {}, options)
 
+    @property
+    def relay(self) -> Relay:
+        """What workers export to, and what passes it on to the stack; started when it is first needed."""
+        if self._relay is None:
+            self._relay = Relay(self.stack.environ()["OTEL_EXPORTER_OTLP_ENDPOINT"])
+            self._relay.__enter__()
+        return self._relay
+
     def close(self) -> None:
         """Undo everything, the latest fault first; stop the workers that were started here.
 
@@ -183,6 +220,8 @@ class Faults:
             worker.ask_to_stop()
         for worker in self._workers:
             worker.stop()
+        if self._relay is not None and self._own_relay:
+            self._relay.__exit__(None, None, None)
         toothless = [str(one) for one in self.injected if not one.bites]
         if self._own_folder:
             shutil.rmtree(self._rules.folder, ignore_errors=True)
@@ -251,10 +290,18 @@ class Faults:
     ) -> Worker:
         acting = workers.worker_options(self._rules.folder)
         arguments = [*acting["arguments"], *options.pop("arguments", ())]
-        whole = {**self.stack.environ(), **acting["env"], **env}
+        whole = {**self.stack.environ(), **self._exports(), **acting["env"], **env}
         worker = Worker(app, queues, env=whole, arguments=arguments, **options)
         self._workers.append(worker)
         return worker.start()
+
+    def _exports(self) -> dict[str, str]:
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.relay.endpoint}
+
+    def _export(self, verb: str, how: Behaviour, times: int) -> Injected:
+        bites, relay = Bites(), self.relay
+        relay.spoil(how, times, bites)
+        return self._record(verb, "telemetry", "exports of spans", lambda: bites, relay.heal)
 
     def _broker(self) -> processes.Broker:
         broker = self.stack.broker

@@ -99,12 +99,64 @@ class RedisQueues:
         self._client.close()
 
 
+class RabbitMQQueues:
+    """Queues of RabbitMQ: messages are taken for good, and published again with the properties that they had."""
+
+    def __init__(self, url: str) -> None:
+        from kombu import Connection
+
+        self._connection: Any = Connection(url)
+        self._channel: Any = self._connection.channel()
+
+    def take(self, queue: str) -> list[Message]:
+        """Take every message that is ready in a queue, at most one poll long; none where there is no such queue."""
+        from amqp.exceptions import NotFound
+
+        found: list[Message] = []
+        try:
+            while (message := self._channel.basic_get(queue, no_ack=True)) is not None:
+                found.append(_from_amqp(message))
+        except NotFound:  # the broker has closed the channel
+            self._channel = self._connection.channel()
+        return found
+
+    def put(self, queue: str, messages: list[Message]) -> None:
+        """Publish messages straight into the queue, in one transaction."""
+        import amqp
+
+        channel = self._connection.channel()
+        channel.tx_select()
+        for message in messages:
+            properties = {**message.rest["properties"], "application_headers": message.headers}
+            channel.basic_publish(amqp.Message(message.body, **properties), exchange="", routing_key=queue)
+        channel.tx_commit()
+        channel.close()
+
+    def wake(self) -> None:
+        """Nothing to do: RabbitMQ itself knows at once who consumes what."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.release()
+
+
 def open_queues(broker_url: str) -> Queues:
     """Return the queues of a broker by its URL; raises `StackError` for a broker that is not supported."""
     scheme = broker_url.split(":", 1)[0]
     if scheme in ("redis", "rediss"):
         return RedisQueues(broker_url)
-    raise StackError(f"messages cannot be held in a broker of kind {scheme!r}; redis is supported")
+    if scheme in ("amqp", "amqps", "pyamqp"):
+        return RabbitMQQueues(broker_url)
+    raise StackError(f"messages cannot be held in a broker of kind {scheme!r}, only in redis:// and amqp://")
+
+
+def _from_amqp(message: Any) -> Message:
+    properties = dict(message.properties)
+    body = message.body
+    headers = dict(properties.pop("application_headers", None) or {})
+    return Message(
+        headers, body if isinstance(body, bytes) else str(body).encode(), {"properties": properties}
+    )
 
 
 def _from_json(text: bytes, name: str) -> Message:

@@ -14,7 +14,7 @@ from celery import Celery
 
 from handrail_agents import Agents, Job, Outcome
 from handrail_harness.errors import TraceNotFound
-from handrail_harness.faults import Faults
+from handrail_harness.faults import Faults, Message
 from handrail_harness.faults.workers import worker_options
 from handrail_harness.forest import Forest
 from handrail_harness.investigate import Investigation, investigate
@@ -22,6 +22,7 @@ from handrail_harness.rules import Report, settled
 from handrail_harness.sources import Source
 from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_harness.stack.workers import Worker
+from handrail_propagation import conventions as names
 from handrail_propagation import flush
 
 from ...support.sender import traced_sender
@@ -29,6 +30,8 @@ from .verdicts import Verdict
 
 APPS = Path(__file__).parent / "apps"
 PATIENCE = 40.0  # seconds until a wait gives up
+TWICE = (4, 5)
+"""Receipts of a run of which one message is delivered twice: the second delivery may wake `first` once more."""
 
 
 class Line:
@@ -39,8 +42,8 @@ class Line:
         self.stack = stack
         self.source = source
         self.folder = folder
-        self.app = Celery("sender", broker=stack.redis_url, set_as_current=False)
-        self.ops = Agents(self.app, queue_prefix=self.prefix)
+        self.app = Celery("sender", broker=stack.environ()["CELERY_BROKER_URL"], set_as_current=False)
+        self.ops = Agents(self.app, queue_prefix=self.prefix, journal=stack.redis_url)
         self.workers: list[Worker] = []
 
     @property
@@ -48,6 +51,7 @@ class Line:
         """What a worker of this line is started with, beside its app and queues."""
         log = self.folder / f"{self.prefix}{len(self.workers)}.log"
         env = {"TEST_QUEUE_PREFIX": self.prefix, "TEST_FOLDER": str(self.folder)}
+        env["TEST_JOURNAL"] = self.stack.redis_url
         return {"cwd": APPS, "env": env, "log_path": log}
 
     def queue(self, agent: str) -> str:
@@ -77,6 +81,10 @@ class Line:
         found = {span.name.replace(self.prefix, "") for span in self.source.spans(job.trace_id)}
         return found.issuperset(span_names)
 
+    def run_of(self, message: Message) -> str:
+        """Id of the run that a held message belongs to."""
+        return str(message.headers[names.HEADER_HANDRAIL]["run"])
+
     def let_go(self, key: str) -> None:
         """Let the tool `look` go on."""
         (self.folder / f"{key}.go").touch()
@@ -97,12 +105,15 @@ class Line:
         assert report.unified, report.findings
         return report
 
-    def expect(self, job: Job, verdict: Verdict, *, receipts: int, at: str = "second") -> Investigation:
-        """Wait until `receipts` deliveries of a run are recorded, and it is judged exactly so.
+    def expect(
+        self, job: Job, verdict: Verdict, *, receipts: int | tuple[int, ...], at: str = "second"
+    ) -> Investigation:
+        """Wait until `receipts` deliveries (one of these numbers) of a run are recorded, and it is judged exactly so.
 
         `at` is the agent that is hit. Findings are those of `investigate`, among them the ones of `check`; invariants
         are `check`'s. Fails with what was found in the end.
         """
+        counts = (receipts,) if isinstance(receipts, int) else receipts
         findings = sorted((name, span.replace("X", at)) for name, span in verdict.findings)
         flush()
         deadline = time.monotonic() + PATIENCE
@@ -114,7 +125,7 @@ class Line:
                 made = [(one.name, one.span.name.replace(self.prefix, "")) for one in investigation.findings]
                 received = sum(span.kind == "consumer" for span in report.forest.spans)
                 broken = {one.invariant for one in report.breaches}
-                if (sorted(made), received, broken) == (findings, receipts, set(verdict.breaks)):
+                if received in counts and (sorted(made), broken) == (findings, set(verdict.breaks)):
                     return investigation
                 texts = [f"{one.name} at {one.span.name}: {one.detail}" for one in investigation.findings]
                 seen = "\n".join([f"{received} receipts", *texts, *report.problems(), render(report.forest)])

@@ -10,7 +10,7 @@ from handrail_agents import Done
 from handrail_harness.faults import Faults, Held
 from handrail_propagation import conventions as names
 
-from .conftest import Line
+from .conftest import TWICE, Line
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration
@@ -55,7 +55,7 @@ def test_duplicate(line: Line, held: Held) -> None:
     held.duplicate(message)
     held.release()
     assert line.end(job) == Done("noted")
-    line.expect(job, VERDICTS["duplicate"], receipts=4)
+    line.expect(job, VERDICTS["duplicate"], receipts=TWICE)
     assert line.effects(key) == 1
 
 

@@ -8,7 +8,7 @@ from handrail_agents import Done
 from handrail_harness.faults import Faults
 from handrail_propagation import conventions as names
 
-from .conftest import Line
+from .conftest import TWICE, Line
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration
@@ -31,7 +31,7 @@ def test_lose_ack(line: Line, faults: Faults) -> None:
     faults.lose_ack(task="second")
     job, key = line.send()
     assert line.end(job) == Done("noted")
-    found = line.expect(job, VERDICTS["lose_ack"], receipts=4)
+    found = line.expect(job, VERDICTS["lose_ack"], receipts=TWICE)
     received = [span for span in found.report.forest.spans if span.name == f"process {line.queue('second')}"]
     assert sorted(span.attributes[names.MESSAGE_REDELIVERED] for span in received) == [False, True]
     assert line.effects(key) == 1

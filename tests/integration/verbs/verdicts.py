@@ -18,6 +18,10 @@ class Verdict:
 _BROKEN = Verdict((("broken_handoff", "send X"),), _TORN)
 _NOT_RECEIVED = Verdict((("handoff_without_consumer", "send X"),), ("handoff_received",))
 _AGAIN = Verdict(breaks=("handoff_once",))
+_SPANS_LOST = Verdict(
+    (("handoff_without_consumer", "send X"), ("consumer_without_handoff", "process first")),
+    ("no_orphans", "handoff_received", "consumer_has_handoff"),
+)
 NOTHING = Verdict()
 
 VERDICTS: dict[str, Verdict] = {
@@ -41,6 +45,11 @@ VERDICTS: dict[str, Verdict] = {
         (("handoff_without_consumer", "send X"), ("consumer_without_handoff", "process first")), _TORN
     ),
     "offset_clock": Verdict(breaks=("inside_parent",)),
+    "refuse_exports": NOTHING,
+    "delay_exports": NOTHING,
+    "reject_spans": _SPANS_LOST,
+    "repeat_exports": NOTHING,
+    "swallow_exports": _SPANS_LOST,
     "restart_broker": NOTHING,
     "pause_broker": NOTHING,
     "pause_worker": _NOT_RECEIVED,

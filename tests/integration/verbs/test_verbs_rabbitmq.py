@@ -1,0 +1,87 @@
+"""The verbs in the broker, over a real RabbitMQ: taken and published again, and found the same as in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from handrail_agents import Done
+from handrail_harness.faults import Faults, Held
+from handrail_harness.stack.embedded import EmbeddedStack
+from handrail_propagation import conventions as names
+
+from ...support.sender import traced_sender
+from .conftest import TWICE, Line
+from .verdicts import VERDICTS
+
+pytestmark = pytest.mark.integration
+
+
+class RabbitMQStack(EmbeddedStack):
+    """The stack of the session, with RabbitMQ as its broker."""
+
+    def __init__(self, stack: EmbeddedStack, url: str) -> None:
+        self._stack = stack
+        self.redis_url = stack.redis_url
+        self.broker_url = url
+
+    def environ(self) -> dict[str, str]:
+        """As the stack, with RabbitMQ as Celery's broker."""
+        return {**self._stack.environ(), "CELERY_BROKER_URL": self.broker_url}
+
+
+@pytest.fixture(scope="module")
+def line(stack: EmbeddedStack, rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """`first` and `second` on one worker, their messages in RabbitMQ, their journals in Redis."""
+    with traced_sender(stack.otlp_endpoint):
+        line = Line(RabbitMQStack(stack, rabbitmq_url), stack.source(), tmp_path_factory.mktemp("line"))
+        line.worker("first", "second")
+        yield line
+        line.close()
+        line.source.close()
+
+
+@pytest.fixture
+def held(line: Line, faults: Faults) -> Iterator[Held]:
+    """The queue of `second`, held."""
+    with faults.hold(line.queue("second"), workers=line.workers) as queue:
+        yield queue
+
+
+def test_hold_duplicate_release(line: Line, held: Held) -> None:
+    """Held, a message is not received; released twice, it is received twice, and never as redelivered."""
+    job, key = line.send()
+    (message,) = held.wait()
+    assert message.task == "second"
+    assert names.HEADER_TRACEPARENT in message.headers
+    line.expect(job, VERDICTS["hold"], receipts=1)
+    held.duplicate(message)
+    held.release()
+    assert line.end(job) == Done("noted")
+    found = line.expect(job, VERDICTS["duplicate"], receipts=TWICE)
+    received = [span for span in found.report.forest.spans if span.kind == "consumer"]
+    assert not any(span.attributes[names.MESSAGE_REDELIVERED] for span in received)
+    assert line.effects(key) == 1
+
+
+def test_edit_and_reorder(line: Line, held: Held) -> None:
+    """Two messages that change places, one of them with somebody else's traceparent: only that one is found."""
+    (edited, _), (whole, _) = line.send(), line.send()
+    for message in held.wait(2):
+        if line.run_of(message) == edited.run_id:
+            held.edit(message, {names.HEADER_TRACEPARENT: f"00-{'b' * 32}-{'c' * 16}-01"})
+    held.reorder()
+    held.release()
+    for job, verb in ((edited, "edit"), (whole, "reorder")):
+        assert line.end(job) == Done("noted")
+        line.expect(job, VERDICTS[verb], receipts=3)
+
+
+def test_lose_ack(line: Line, faults: Faults) -> None:
+    """An acknowledgement that is lost on its way to RabbitMQ: the message comes again."""
+    faults.lose_ack(task="second")
+    job, key = line.send()
+    assert line.end(job) == Done("noted")
+    line.expect(job, VERDICTS["lose_ack"], receipts=TWICE)
+    assert line.effects(key) == 1
