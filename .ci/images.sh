@@ -3,6 +3,7 @@
 # else stand-ins from real parts, tagged with the version that they truly are (docs/adr/0004-stand-in-images.md).
 
 REDIS_IMAGE_DEFAULT="redis:7.4"
+RABBITMQ_IMAGE_DEFAULT="rabbitmq:3.13"
 JAEGER_IMAGE_DEFAULT="jaegertracing/jaeger:2.20.0"
 JAEGER_COMMIT=798e4b0fcf22 # v2.20.0: the module path has no /v2, so Go is asked for the commit
 JAEGER_FALLBACK=v1.76.0    # the same sources as v2.13.0
@@ -69,6 +70,65 @@ SH
     import_image "$root" "$HANDRAIL_REDIS_IMAGE" -c 'ENTRYPOINT ["docker-entrypoint.sh"]' -c 'CMD ["redis-server"]' \
         -c 'ENV PATH=/usr/local/bin:/usr/bin:/bin' -c 'EXPOSE 6379' -c 'WORKDIR /data'
     echo "$HANDRAIL_REDIS_IMAGE: stand-in from the Debian package ($REDIS_IMAGE_DEFAULT cannot be pulled)"
+}
+
+# Debian's package and Erlang below it, with the tools that its scripts call; the interface is the official image's as far
+# as we use it: RABBITMQ_DEFAULT_USER and RABBITMQ_DEFAULT_PASS, which RabbitMQ reads itself, and rabbitmq-diagnostics.
+provide_rabbitmq() {
+    export HANDRAIL_RABBITMQ_IMAGE="${HANDRAIL_RABBITMQ_IMAGE:-$RABBITMQ_IMAGE_DEFAULT}"
+    if have_or_pull "$HANDRAIL_RABBITMQ_IMAGE"; then
+        echo "$HANDRAIL_RABBITMQ_IMAGE: there"
+        return
+    fi
+    local version root="$SCRATCH/rabbitmq-root" file
+    # shellcheck disable=SC2016 # dpkg-query fills it in
+    version="$(dpkg-query --show --showformat='${Version}' rabbitmq-server | sed 's/-.*//')"
+    HANDRAIL_RABBITMQ_IMAGE="rabbitmq:$version"
+    if have "$HANDRAIL_RABBITMQ_IMAGE"; then
+        echo "$HANDRAIL_RABBITMQ_IMAGE: already here ($RABBITMQ_IMAGE_DEFAULT cannot be pulled)"
+        return
+    fi
+    mkdir -p "$root/bin" "$root/usr/lib" "$root/etc/rabbitmq" "$root/var/lib/rabbitmq" "$root/var/log/rabbitmq"
+    install -d -m 1777 "$root/tmp"
+    cp -a /usr/lib/erlang /usr/lib/rabbitmq "$root/usr/lib/"
+    find /usr/lib/erlang -type f \( -perm -u+x -o -name '*.so' \) | while read -r file; do
+        [ "$(head -c 4 "$file" | tr -d '\0')" != $'\x7fELF' ] || copy_with_libraries "$root" "$file"
+    done
+    for file in basename cat chmod cut dash dirname expr grep head hostname id ls mkdir readlink rm sed sleep stat \
+        touch tr uname; do
+        copy_with_libraries "$root" "$(readlink -f "$(command -v "$file")")"
+    done
+    [ -e "$root/bin/dash" ] || cp "$root/usr/bin/dash" "$root/bin/dash"
+    ln -s dash "$root/bin/sh"
+    import_image "$root" "$HANDRAIL_RABBITMQ_IMAGE" -c 'CMD ["rabbitmq-server"]' -c 'ENV RABBITMQ_LOGS=-' \
+        -c 'ENV PATH=/usr/lib/rabbitmq/bin:/usr/lib/erlang/bin:/usr/bin:/bin' -c 'ENV HOME=/var/lib/rabbitmq' \
+        -c 'ENV LANG=C.UTF-8' -c 'EXPOSE 5672'
+    echo "$HANDRAIL_RABBITMQ_IMAGE: stand-in from the Debian package ($RABBITMQ_IMAGE_DEFAULT cannot be pulled)"
+}
+
+# What examples/Dockerfile builds, where its base image cannot be pulled: this machine's Python, and handrail with what it
+# needs, installed into it. Needs uv, and the checkout in the current folder.
+provide_agents() {
+    export HANDRAIL_AGENTS_IMAGE="handrail-agents:gate"
+    local root="$SCRATCH/agents-root" python stdlib library
+    python="$(readlink -f "$(uv run python -c 'import sys; print(sys._base_executable)')")"
+    stdlib="$("$python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+    mkdir -p "$root/usr/local/bin" "$root/agents" "$root$stdlib"
+    install -d -m 1777 "$root/tmp"
+    copy_with_libraries "$root" "$python" /bin/dash
+    ln -s dash "$root/bin/sh"
+    tar -C "$stdlib" --exclude=test --exclude=site-packages --exclude=dist-packages --exclude=__pycache__ -c . |
+        tar -C "$root$stdlib" -x
+    uv pip install --quiet --python "$python" --target "$root/opt/handrail" . tzdata
+    find "$root/opt/handrail" "$root$stdlib" -name '*.so*' -type f -exec ldd {} + 2>/dev/null |
+        { grep -o '/[^ ]*\.so[^ ]*' || true; } | sort -u | while read -r library; do
+        [[ "$library" == "$root"/* ]] || [ ! -e "$library" ] || [ -e "$root$library" ] || cp -L --parents "$library" "$root/"
+    done
+    printf '#!/bin/sh\nexec env PYTHONPATH=/opt/handrail %s -m celery "$@"\n' "$python" >"$root/usr/local/bin/celery"
+    chmod +x "$root/usr/local/bin/celery"
+    copy_with_libraries "$root" "$(readlink -f "$(command -v env)")"
+    import_image "$root" "$HANDRAIL_AGENTS_IMAGE" -c 'ENV PATH=/usr/local/bin:/usr/bin:/bin' -c 'WORKDIR /agents'
+    echo "$HANDRAIL_AGENTS_IMAGE: from this machine's Python"
 }
 
 provide_jaeger() {

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +17,9 @@ import pytest
 
 from handrail_harness.rules import check
 from handrail_harness.sources.jaeger import JaegerSource
+from handrail_harness.stack.collector_container import COLLECTOR_IMAGE
 from handrail_harness.stack.containers import JAEGER_IMAGE, REDIS_IMAGE, is_healthy, publishes_on_loopback
+from handrail_harness.stack.rabbitmq_container import RABBITMQ_IMAGE
 from handrail_harness.stack.redis import answers, free_port
 from handrail_propagation import conventions as names
 
@@ -31,14 +34,25 @@ PORTS = (
     "HANDRAIL_OTLP_HTTP_PORT",
     "HANDRAIL_JAEGER_STATUS_PORT",
     "HANDRAIL_COLLECTOR_STATUS_PORT",
+    "HANDRAIL_RABBITMQ_PORT",
 )
 
 
-class Composed:
-    """A compose project of its own on free ports; a profile that is named starts, too."""
+SEND_EXAMPLE = """
+from handrail_propagation import flush
+from ops import ops
+job = ops.send("cleaner", host="db-7")
+outcome = job.result(timeout=60)
+flush()
+print(job.run_id, type(outcome).__name__)
+"""
 
-    def __init__(self, profile: str = "", **environ: str) -> None:
-        self._profile = ["--profile", profile] if profile else []
+
+class Composed:
+    """A compose project of its own on free ports; the profiles that are named start, too."""
+
+    def __init__(self, *profiles: str, **environ: str) -> None:
+        self._profiles = [part for profile in profiles for part in ("--profile", profile)]
         self._environ = environ
         self.project = f"handrail-test-{secrets.token_hex(4)}"
         self.ports = {name: free_port() for name in PORTS}
@@ -48,7 +62,7 @@ class Composed:
         return subprocess.run(
             [
                 *("docker", "compose", "--project-name", self.project, "--file", str(COMPOSE)),
-                *(*self._profile, *arguments),
+                *(*self._profiles, *arguments),
             ],
             env={**os.environ, **self._environ, **{name: str(port) for name, port in self.ports.items()}},
             capture_output=True,
@@ -106,6 +120,51 @@ def collecting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Compo
         yield project
 
 
+@pytest.fixture
+def whole(request: pytest.FixtureRequest) -> Iterator[Composed]:
+    """Redis, Jaeger, RabbitMQ and the workers of the example."""
+    with brought_up(Composed("rabbitmq", "agents"), request) as project:
+        yield project
+
+
+@pytest.mark.containers
+def test_agents_and_rabbitmq_of_compose(whole: Composed, fleet: Callable[[Mapping[str, str]], Fleet]) -> None:
+    """A run of the example's workers in containers is one tree; so is one of other agents over RabbitMQ."""
+    environ = whole.environ()
+    wait_for(
+        partial(is_healthy, f"http://{whole.address('HANDRAIL_JAEGER_STATUS_PORT')}/status"), what="Jaeger"
+    )
+    source = JaegerSource(f"http://{whole.address('HANDRAIL_JAEGER_UI_PORT')}")
+    try:
+        sent = subprocess.run(
+            [sys.executable, "-c", SEND_EXAMPLE],
+            cwd=ROOT / "examples" / "disk_space",
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert sent.returncode == 0, sent.stderr
+        run_id, outcome = sent.stdout.split()
+        assert outcome == "Waiting"  # for somebody to approve of dropping a table
+        forest = forest_of_run(source, run_id, received=3)
+        assert check(source, forest.roots[0].trace_id).unified
+
+        broker = f"amqp://handrail:handrail@{whole.address('HANDRAIL_RABBITMQ_PORT')}//"
+        agents = fleet(environ | {"CELERY_BROKER_URL": broker})
+        agents.start(["planner", "scout", "scribe"])
+        run = agents.send(wait=True)
+        assert run["outcome"] == "Done", run["detail"]
+        forest = forest_of_run(source, run["run_id"], received=sum(MESSAGES.values()))
+        assert {span.text(names.MESSAGING_SYSTEM) for span in forest.spans if span.kind == "consumer"} == {
+            "rabbitmq"
+        }
+        assert check(source, run["trace_id"]).unified
+    finally:
+        source.close()
+
+
 @pytest.mark.containers
 def test_run_through_compose_is_one_tree(
     composed: Composed, fleet: Callable[[Mapping[str, str]], Fleet]
@@ -113,6 +172,10 @@ def test_run_through_compose_is_one_tree(
     """With the variables of its first lines, a run over compose's Redis is one tree in compose's Jaeger."""
     environ = composed.environ()
     assert answers(environ["HANDRAIL_REDIS_URL"])
+    assert sorted(composed.run("ps", "--services").stdout.split()) == [
+        "jaeger",
+        "redis",
+    ]  # without any profile
     status = f"http://{composed.address('HANDRAIL_JAEGER_STATUS_PORT')}/status"
     wait_for(lambda: is_healthy(status), what="Jaeger")
     agents = fleet(environ)
@@ -155,7 +218,9 @@ def test_a_collector_carries_a_spool_to_jaeger(
 def test_images_are_the_same_everywhere() -> None:
     """compose.yaml, the stack, the gate and the docs name the same images, each with a version."""
     composed = dict(re.findall(r"image: \$\{HANDRAIL_(\w+)_IMAGE:-(\S+)\}", COMPOSE.read_text()))
-    assert composed == {"REDIS": REDIS_IMAGE, "JAEGER": JAEGER_IMAGE, "COLLECTOR": composed["COLLECTOR"]}
+    assert composed.pop("AGENTS") == "handrail-agents"  # is built
+    own = {"REDIS": REDIS_IMAGE, "JAEGER": JAEGER_IMAGE, "RABBITMQ": RABBITMQ_IMAGE}
+    assert composed == own | {"COLLECTOR": COLLECTOR_IMAGE}
     compiled = (ROOT / ".ci" / "collector" / "go.mod").read_text()
     assert f"otlpjsonfilereceiver v{composed['COLLECTOR'].rpartition(':')[2]}" in compiled
     gate = dict(re.findall(r'(?m)^(\w+)_IMAGE_DEFAULT="(.+)"$', (ROOT / ".ci" / "images.sh").read_text()))

@@ -13,11 +13,31 @@ from pathlib import Path
 import pytest
 
 from handrail_harness.errors import StackError
-from handrail_harness.stack.containers import Container, ContainerStack, docker_problem
+from handrail_harness.stack.collector_container import CollectorContainer
+from handrail_harness.stack.containers import Container, ContainerStack, docker_problem, is_healthy
+from handrail_harness.stack.rabbitmq import answers as rabbitmq_answers
+from handrail_harness.stack.rabbitmq_container import RabbitMQContainer
 from handrail_harness.stack.redis import answers, free_port
 
 from .support import handrail, our_containers
 
+COLLECTOR = """
+receivers:
+  otlp_json_file:
+    include: [/mirror/*.jsonl]
+exporters:
+  otlp_http:
+    endpoint: http://127.0.0.1:1
+extensions:
+  health_check:
+    endpoint: 0.0.0.0:13133
+service:
+  extensions: [health_check]
+  pipelines:
+    traces:
+      receivers: [otlp_json_file]
+      exporters: [otlp_http]
+"""
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 needs_docker = pytest.mark.containers
 
@@ -50,6 +70,34 @@ def test_container_that_dies_later_is_reported(stack: ContainerStack) -> None:
         assert "Ready to accept connections" in str(caught.value)
     finally:
         one.stop()
+
+
+@needs_docker
+def test_rabbitmq_answers_and_its_death_is_reported() -> None:
+    """A RabbitMQ takes connections once it has started; when it has died, asking for its URL says so."""
+    before = our_containers()
+    with RabbitMQContainer() as broker:
+        assert rabbitmq_answers(broker.url)
+        assert broker._container is not None
+        broker._container.kill()
+        with pytest.raises(StackError, match="ended with exit status 137"):
+            _ = broker.url
+    assert our_containers() == before
+
+
+@needs_docker
+def test_collector_starts_or_says_what_it_does_not_take(tmp_path: Path) -> None:
+    """A Collector gets healthy; with a configuration that it does not take, its own words are the error."""
+    before = our_containers()
+    config = tmp_path / "collector.yaml"
+    config.write_text(COLLECTOR)
+    with CollectorContainer(config, mounts={"/mirror": tmp_path}) as collector:
+        assert is_healthy(f"http://{collector.address(13133)}/")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(COLLECTOR.replace("otlp_json_file", "no_such_thing"))
+    with pytest.raises(StackError, match="no_such_thing"), CollectorContainer(broken):
+        pass
+    assert our_containers() == before
 
 
 @needs_docker

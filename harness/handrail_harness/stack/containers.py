@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +127,15 @@ class ContainerStack:
 
 
 class Container:
-    """One container with ports published on loopback; `environment` and `command` are set before `start`."""
+    """One container with ports published on loopback; `environment` and `mounts` are set before `start`.
+
+    `mounts` are files and folders of this machine, by the path that each has in the container, read-only there.
+    """
 
     def __init__(self, image: str, *, ports: list[int], command: str | None = None) -> None:
         self.image = image
         self.environment: dict[str, str] = {}
+        self.mounts: dict[str, Path] = {}
         self._ports = ports
         self._command = command
         self._container: DockerContainer | None = None
@@ -147,6 +152,8 @@ class Container:
         try:
             container = DockerContainer(self.image, command=self._command, env=dict(self.environment))
             self._container = container
+            for inside, path in self.mounts.items():
+                container.with_volume_mapping(str(path.absolute()), inside, "ro")
             self._on_loopback = publishes_on_loopback()
             for port in self._ports:
                 # docker-py's "any free port of this address"; testcontainers itself publishes on all
