@@ -20,6 +20,7 @@ from handrail_harness.errors import StackError
 from handrail_harness.stack import EmbeddedStack
 from handrail_harness.stack import redis as stack_redis
 from handrail_harness.stack.embedded import without_proxy
+from handrail_propagation.config import Config
 
 pytestmark = pytest.mark.integration
 
@@ -96,6 +97,9 @@ def test_a_second_stack_finds_the_first(tmp_path: Path) -> None:
         assert stack_redis.answers(first.redis_url)
         found = EmbeddedStack.find(tmp_path)
         assert found.environ() == first.environ()
+        assert (
+            Config.from_environment({"HANDRAIL_SPOOL_DIR": "/their/spool"} | found.environ()).spool_dir == ""
+        )
         first.check()
     with pytest.raises(StackError, match="handrail up"):
         EmbeddedStack.find(tmp_path)

@@ -240,6 +240,8 @@ def container_environ(redis_url: str, otlp_endpoint: str) -> dict[str, str]:
         "CELERY_BROKER_URL": redis_url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        # A spool belongs to its destinations: one that the user has is not forwarded to this store.
+        "HANDRAIL_SPOOL_DIR": "",
         # Jaeger keeps traces only; decisions reach it as span events.
         "OTEL_LOGS_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "none",

@@ -129,6 +129,8 @@ class EmbeddedStack:
             DATA_DIR_VARIABLE: str(self.data_dir),
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            # A spool belongs to its destinations: one that the user has is not forwarded to this store.
+            "HANDRAIL_SPOOL_DIR": "",
             # The SDK's 5 s are for production; here somebody is waiting.
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "OTEL_BLRP_SCHEDULE_DELAY": "100",
