@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from handrail_propagation import telemetry
 
+from . import report
+
 
 @pytest.fixture
 def figures() -> Callable[..., None]:
     """Keep figures under a name: `figures("disk full", effects=12)`; a file in HANDRAIL_FIGURES, if that is set."""
-
-    def keep(name: str, **numbers: Any) -> None:
-        if folder := os.environ.get("HANDRAIL_FIGURES"):
-            path = Path(folder) / f"{name.replace(' ', '-')}.json"
-            path.write_text(json.dumps({"name": name, **numbers}))
-
-    return keep
+    return report.figure
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,15 @@
 """SIGKILLs, by the thousand: a parent that has imported everything forks what is then killed.
 
-`python tests/faults/kills.py random --rounds 1000` kills writers, pool children and worker main processes at
-random instants; `python tests/faults/kills.py steps` kills a writer before, in the middle of and after every
-call that it makes to the disk. Prints one JSON document; exit status 1 when anything was lost.
+    python -m tests.faults.kills random --rounds 400      # 1,000 kills: writers, pool children, worker mains
+    python -m tests.faults.kills steps                    # a writer, at every call that it makes to the disk
+
+Prints one JSON document; exit status 1 when anything was lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import mmap
 import os
 import random
 import shutil
@@ -19,34 +19,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from workload import Found, call, find, line_in, lines_of, look, record_into
-
-from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.process import Spool
 
-SLOT = struct.Struct("<QQ")
+from .deadly import MOMENTS, Deadly
+from .processes import Progress, fork, kill, memory_folder, wait_gone
+from .workload import Found, call, find, line_in, lines_of, look, prepare, record_into
+
 SEGMENT_SIZE = 8192  # several rotations within a round
-
-
-class Progress:
-    """Memory that outlives its writers: what each of them was told to be recorded."""
-
-    def __init__(self, slots: int) -> None:
-        self._memory = mmap.mmap(-1, SLOT.size * slots)
-        self.slots = slots
-
-    def note(self, slot: int, writer: int, number: int) -> None:
-        SLOT.pack_into(self._memory, slot * SLOT.size, writer, number)
-
-    def seen(self) -> dict[int, int]:
-        pairs = [SLOT.unpack_from(self._memory, slot * SLOT.size) for slot in range(self.slots)]
-        return {writer: number for writer, number in pairs if writer}
 
 
 def work(spool: Spool, effects: Path, progress: Progress, slot: int, calls: int) -> None:
@@ -61,24 +43,14 @@ def work(spool: Spool, effects: Path, progress: Progress, slot: int, calls: int)
         progress.note(slot, writer.id, writer.recorded)
 
 
-def fork(body: Callable[[], None]) -> int:
-    """Run `body` in a child; return its pid."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            body()
-            status = 0
-        finally:
-            sys.stdout.flush()
-            os._exit(status)
-    return pid
-
-
 def alone(folder: Path, progress: Progress) -> list[int]:
     """A single writer."""
-    spool = record_into(folder / "spool", segment_size=SEGMENT_SIZE)
-    return [fork(lambda: work(spool, folder / "effects", progress, 0, 10_000))]
+
+    def main() -> None:
+        spool = record_into(folder / "spool", segment_size=SEGMENT_SIZE)
+        work(spool, folder / "effects", progress, 0, 10_000)
+
+    return [fork(main)]
 
 
 def worker(folder: Path, progress: Progress) -> list[int]:
@@ -102,23 +74,6 @@ def worker(folder: Path, progress: Progress) -> list[int]:
     return [pid, *children]
 
 
-def wait_gone(pids: list[int]) -> None:
-    """Return when the processes have ended; those that are not ours to wait for lose their parent first."""
-    for pid in pids:
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            while _state(pid) not in ("", "Z"):
-                time.sleep(0.0005)
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def verdict(folder: Path, progress: Progress) -> tuple[Found, dict[str, int]]:
     """Compare what is on record with what had happened."""
     found = find(folder / "spool") if (folder / "spool").exists() else Found(exact=True)
@@ -133,6 +88,12 @@ def verdict(folder: Path, progress: Progress) -> tuple[Found, dict[str, int]]:
     }
 
 
+def wait_at_work(progress: Progress, slots: int) -> None:
+    """Return when that many processes have recorded something."""
+    while len(progress.seen()) < slots:
+        time.sleep(0.001)
+
+
 def random_kills(rounds: int, seed: int) -> dict[str, Any]:
     """Kill at random instants; the victims take turns: a writer, a pool child, the main process, all at once."""
     chance = random.Random(seed)
@@ -140,27 +101,27 @@ def random_kills(rounds: int, seed: int) -> dict[str, Any]:
     victims: Counter[str] = Counter()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as base:
+        prepare(Path(base))
         for number in range(rounds):
             folder = Path(base) / str(number)
             folder.mkdir()
             progress = Progress(3)
             victim = ("writer", "pool child", "worker main", "everything")[number % 4]
             pids = alone(folder, progress) if victim == "writer" else worker(folder, progress)
+            if number % 8 < 6:  # else it may be killed before its first record
+                wait_at_work(progress, len(pids))
             time.sleep(chance.random() ** 2 * 0.03)
             first = pids[1:2] if victim == "pool child" else pids[:1] if victim == "worker main" else pids
-            for pid in first:
-                os.kill(pid, signal.SIGKILL)
+            kill(first)
             if len(first) < len(pids):
                 time.sleep(chance.random() * 0.003)  # the others live on for a moment
-                for pid in pids:
-                    if pid not in first:
-                        os.kill(pid, signal.SIGKILL)
+                kill(pid for pid in pids if pid not in first)
             wait_gone(pids)
             found, counts = verdict(folder, progress)
             totals.update(counts)
             totals["records"] += found.intact
             totals["kills"] += len(pids)
-            victims[victim] += 1
+            victims.update(["writer"] if victim == "writer" else ["worker main", *["pool child"] * 2])
             shutil.rmtree(folder)
     return {
         "rounds": rounds,
@@ -171,54 +132,14 @@ def random_kills(rounds: int, seed: int) -> dict[str, Any]:
     }
 
 
-class Deadly(Files):
-    """Kills its process at one step: before a call, after it, or when half of a write has gone in."""
-
-    def __init__(self, step: int, moment: str) -> None:
-        self._step = step
-        self._moment = moment
-        self.steps = 0
-
-    def _reach(self, moment: str) -> bool:
-        return self.steps == self._step and self._moment == moment
-
-    def write(self, descriptor: int, data: bytes) -> int:
-        self.steps += 1
-        if self._reach("middle"):
-            os.write(descriptor, data[: len(data) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-        return int(self._around(super().write, descriptor, data))
-
-    def _around(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if self._reach("before"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = function(*arguments)
-        if self._reach("after"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-
-def _deadly(name: str) -> None:
-    original = getattr(Files, name)
-
-    def call(self: Deadly, *arguments: Any) -> Any:
-        self.steps += 1
-        return self._around(lambda *given: original(self, *given), *arguments)
-
-    setattr(Deadly, name, call)
-
-
-for _name in ("make_folder", "create", "sync", "sync_folder", "rename", "unlink", "close"):
-    _deadly(_name)
-
-
 def step_kills() -> dict[str, Any]:
     """Kill a writer at every step of a run with calls, reads, several segments and a good end."""
     totals: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as base:
+    with memory_folder() as base:
+        prepare(base)
 
         def one(step: int, moment: str) -> tuple[int, dict[str, int], int]:
-            folder = Path(base) / f"{step}-{moment}"
+            folder = base / f"{step}-{moment}"
             folder.mkdir()
             progress = Progress(2)
 
@@ -229,17 +150,15 @@ def step_kills() -> dict[str, Any]:
                 spool.close()
                 progress.note(1, 0, files.steps)
 
-            pid = fork(body)
-            _, status = os.waitpid(pid, 0)
-            steps = SLOT.unpack_from(progress._memory, SLOT.size)[1]
+            _, status = os.waitpid(fork(body), 0)
             _, counts = verdict(folder, progress)
-            return steps, counts, os.waitstatus_to_exitcode(status)
+            return progress.read(1)[1], counts, os.waitstatus_to_exitcode(status)
 
         steps, _, status = one(0, "")
         assert status == 0
         assert steps > 20
         for step in range(1, steps + 1):
-            for moment in ("before", "middle", "after"):
+            for moment in MOMENTS:
                 _, counts, status = one(step, moment)
                 if moment == "middle" and status == 0:
                     continue  # not a write
@@ -252,7 +171,7 @@ def step_kills() -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["random", "steps"])
-    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     options = parser.parse_args()
     result = random_kills(options.rounds, options.seed) if options.what == "random" else step_kills()

@@ -18,13 +18,6 @@ from handrail_propagation.spool.files import Files
 BLOCK = 512
 
 
-@dataclass(slots=True)
-class Inode:
-    """A file's content, and how much of it was synced after each step."""
-
-    data: bytearray = field(default_factory=bytearray)
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing that happened: a call to the disk, or `acted`: an effect whose record was acknowledged."""
@@ -37,18 +30,30 @@ class Step:
 
 
 class Recording(Files):
-    """Does what `Files` does and keeps the sequence of it."""
+    """Does what `Files` does below `root` and keeps the sequence of it; names are paths from there."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.steps: list[Step] = []
         self._inodes: dict[int, int] = {}
+        """Descriptor → file."""
+        self._named: dict[str, int] = {}
         self._count = 0
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.root))
+
+    def make_folder(self, folder: Path) -> None:
+        there = folder.exists()
+        super().make_folder(folder)
+        if not there and folder != self.root:
+            self.steps.append(Step("make_folder", name=self._name(folder)))
 
     def create(self, path: Path) -> int:
         descriptor = super().create(path)
         self._count += 1
-        self._inodes[descriptor] = self._count
-        self.steps.append(Step("create", self._count, name=path.name))
+        self._inodes[descriptor] = self._named[self._name(path)] = self._count
+        self.steps.append(Step("create", self._count, name=self._name(path)))
         return descriptor
 
     def write(self, descriptor: int, data: bytes) -> int:
@@ -60,36 +65,52 @@ class Recording(Files):
         super().sync(descriptor)
         self.steps.append(Step("sync", self._inodes[descriptor]))
 
+    def sync_path(self, path: Path) -> None:
+        super().sync_path(path)
+        self.steps.append(Step("sync", self._named[self._name(path)]))
+
     def sync_folder(self, folder: Path) -> None:
         super().sync_folder(folder)
-        self.steps.append(Step("sync_folder"))
+        self.steps.append(Step("sync_folder", name=self._name(folder)))
 
     def rename(self, old: Path, new: Path) -> None:
         super().rename(old, new)
-        self.steps.append(Step("rename", name=old.name, new_name=new.name))
+        self._named[self._name(new)] = self._named.pop(self._name(old))
+        self.steps.append(Step("rename", name=self._name(old), new_name=self._name(new)))
 
     def unlink(self, path: Path) -> None:
+        there = path.exists()
         super().unlink(path)
-        self.steps.append(Step("unlink", name=path.name))
+        if there:
+            self.steps.append(Step("unlink", name=self._name(path)))
 
     def acted(self, span_id: str) -> None:
         """Note that an effect happens now."""
         self.steps.append(Step("acted", name=span_id))
 
+    def arrived(self, record: str) -> None:
+        """Note that a destination has a record now."""
+        self.steps.append(Step("arrived", name=record))
+
 
 @dataclass(slots=True)
 class Crash:
-    """One state of the disk after a crash, and the effects that had happened before it."""
+    """One state of the disk after a crash, and what had happened in the world before it."""
 
     at: int
-    files: dict[str, bytes]
+    files: dict[str, bytes | None]
+    """Path → content, `None` for a folder."""
     acted: set[str]
+    arrived: set[str]
 
     def lay_out(self, folder: Path) -> None:
         """Write the state into an empty folder."""
         folder.mkdir(mode=0o700)
-        for name, data in self.files.items():
-            (folder / name).write_bytes(data)
+        for name, data in sorted(self.files.items()):
+            if data is None:
+                (folder / name).mkdir(mode=0o700)
+            else:
+                (folder / name).write_bytes(data)
 
 
 @dataclass(slots=True)
@@ -99,10 +120,11 @@ class _Disk:
     data: dict[int, bytearray] = field(default_factory=dict)
     synced: dict[int, int] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
-    """Durable."""
+    """Durable; 0 for a folder."""
     changes: list[Step] = field(default_factory=list)
-    """Changes of names since the folder was synced."""
+    """Changes of names since their folder was synced."""
     acted: set[str] = field(default_factory=set)
+    arrived: set[str] = field(default_factory=set)
 
     def apply(self, step: Step) -> None:
         match step.what:
@@ -114,19 +136,22 @@ class _Disk:
                 self.data[step.inode] += step.data
             case "sync":
                 self.synced[step.inode] = len(self.data[step.inode])
-            case "rename" | "unlink":
+            case "make_folder" | "rename" | "unlink":
                 self.changes.append(step)
             case "sync_folder":
-                self.names = _renamed(self.names, self.changes)
-                self.changes = []
+                here = [change for change in self.changes if str(Path(change.name).parent) == step.name]
+                self.names = _renamed(self.names, here)
+                self.changes = [change for change in self.changes if change not in here]
             case "acted":
                 self.acted.add(step.name)
+            case "arrived":
+                self.arrived.add(step.name)
 
 
 def _renamed(names: dict[str, int], changes: list[Step]) -> dict[str, int]:
     found = dict(names)
     for step in changes:
-        if step.what == "create":
+        if step.what in ("create", "make_folder"):
             found[step.name] = step.inode
         elif step.what == "unlink":
             found.pop(step.name, None)
@@ -142,18 +167,24 @@ def crashes(steps: list[Step], variants: int, seed: int = 0) -> Iterator[Crash]:
     for at, step in enumerate(steps, start=1):
         disk.apply(step)
         for variant in range(variants + 2):
-            yield Crash(at, _state(disk, variant, chance), set(disk.acted))
+            yield Crash(at, _state(disk, variant, chance), set(disk.acted), set(disk.arrived))
 
 
-def _state(disk: _Disk, variant: int, chance: random.Random) -> dict[str, bytes]:
+def _state(disk: _Disk, variant: int, chance: random.Random) -> dict[str, bytes | None]:
     if variant == 0:
         kept: list[Step] = []
     elif variant == 1:
         kept = disk.changes
     else:
         kept = [change for change in disk.changes if chance.random() < 0.6]
-    files: dict[str, bytes] = {}
-    for name, inode in _renamed(disk.names, kept).items():
+    names = _renamed(disk.names, kept)
+    files: dict[str, bytes | None] = {}
+    for name, inode in names.items():
+        if str(Path(name).parent) not in (".", *names):
+            continue  # nothing in a folder that is not there
+        if inode == 0:
+            files[name] = None
+            continue
         data, synced = bytes(disk.data[inode]), disk.synced[inode]
         if variant == 0:
             data = data[:synced]
@@ -176,11 +207,13 @@ def _torn(young: bytes, offset: int, chance: random.Random) -> bytes:
 class Forgetful(Recording):
     """A writer that leaves out one kind of call: the enumeration has to find that."""
 
-    def __init__(self, leaves_out: str) -> None:
-        super().__init__()
+    def __init__(self, root: Path, leaves_out: str) -> None:
+        super().__init__(root)
         self._leaves_out = leaves_out
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("sync", "sync_folder") and name == object.__getattribute__(self, "_leaves_out"):
+        if name in ("sync", "sync_path", "sync_folder") and name == object.__getattribute__(
+            self, "_leaves_out"
+        ):
             return lambda *_: None
         return super().__getattribute__(name)

@@ -36,9 +36,9 @@ def _missing(crash: Crash, folder: Path) -> set[str]:
 
 def test_every_crash_state_recovers(tmp_path: Path, figures: Callable[..., None]) -> None:
     """After any loss of power what was acknowledged can be read, the account is exact, and writing goes on."""
-    steps = _recorded(tmp_path / "spool", Recording())
+    steps = _recorded(tmp_path / "spool", Recording(tmp_path / "spool"))
     states = acted = 0
-    seen: set[tuple[tuple[str, bytes], ...]] = set()
+    seen: set[tuple[tuple[str, bytes | None], ...]] = set()
     for crash in crashes(steps, variants=6):
         key = tuple(sorted(crash.files.items()))
         if key in seen:
@@ -61,7 +61,7 @@ def test_every_crash_state_recovers(tmp_path: Path, figures: Callable[..., None]
 @pytest.mark.parametrize("call_left_out", ["sync", "sync_folder"])
 def test_the_enumeration_finds_a_writer_that_forgets(tmp_path: Path, call_left_out: str) -> None:
     """The states are worth something: a writer without its file or folder syncs is caught at once."""
-    steps = _recorded(tmp_path / "spool", Forgetful(call_left_out))
+    steps = _recorded(tmp_path / "spool", Forgetful(tmp_path / "spool", call_left_out))
     lost = 0
     for number, crash in enumerate(crashes(steps, variants=0)):
         if crash.acted and _missing(crash, tmp_path / f"crash-{number}"):

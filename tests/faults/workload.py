@@ -27,6 +27,7 @@ from handrail_propagation.spool.files import FILES, Files
 from handrail_propagation.spool.process import Spool
 from handrail_propagation.spool.reader import read, segments, survey
 from handrail_propagation.spool.record import Kind, Record
+from handrail_propagation.telemetry import Telemetry
 
 GATED = {
     names.GEN_AI_OPERATION_NAME: names.OPERATION_EXECUTE_TOOL,
@@ -37,22 +38,33 @@ GATED = {
 READ = {names.DECISION_RISK: "read"}
 
 
+_prepared: Telemetry | None = None
+
+
+def prepare(folder: Path) -> None:
+    """Set telemetry up once, in a parent: making it costs a child ten times what it does then."""
+    global _prepared
+    _prepared = _telemetry(folder / "never written")
+
+
 def record_into(folder: Path, *, files: Files = FILES, segment_size: int | None = None) -> Spool:
     """Set up this process's telemetry with a spool, as `instrument()` does, and let `before_act` use it."""
+    now = _prepared or _telemetry(folder)
+    telemetry._current = now
+    assert now.recorder is not None
+    spool = now.recorder.spool = Spool(folder, files=files, segment_size=segment_size)
+    return spool
+
+
+def _telemetry(folder: Path) -> Telemetry:
     resource = Resource({"service.name": "faults"})
-    now = build(
+    return build(
         Config(spool_dir=str(folder), forward="none"),
         tracer_provider=TracerProvider(resource=resource, shutdown_on_exit=False),
         logger_provider=LoggerProvider(resource=resource, shutdown_on_exit=False),
         meter_provider=None,
         service_name="",
     )
-    telemetry._current = now
-    assert now.recorder is not None
-    spool = now.recorder.spool
-    spool._files = files
-    spool._segment_size = segment_size
-    return spool
 
 
 def call(effect: Callable[[str], Any]) -> bool:

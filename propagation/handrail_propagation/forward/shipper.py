@@ -25,6 +25,7 @@ from handrail_propagation.forward.wire import Item, Origin, Signal, encode
 from handrail_propagation.spool.files import FILES, Files, is_full
 from handrail_propagation.spool.ledger import Entry, Ledger
 from handrail_propagation.spool.reader import SegmentFile, segments
+from handrail_propagation.spool.segments import path_of
 
 _log = logging.getLogger(__name__)
 
@@ -181,6 +182,7 @@ class Shipper:
 
     def _deliver(self) -> None:
         """Send what has come together, then settle everything that was read."""
+        self._sync_read()
         for signal in Signal:
             items = self._batch[signal]
             if items:
@@ -196,6 +198,21 @@ class Shipper:
                     self._unsaved = True
         if time.monotonic() - self._saved_at >= SAVE_EVERY:
             self._save()
+
+    def _sync_read(self) -> None:
+        """Sync what was read before it is sent: writers sync only what comes before an effect.
+
+        Else a loss of power may take the end of a span back that has arrived, and the span is ended once more.
+        """
+        moved = False
+        for stream in self.streams.values():
+            if stream.settles:
+                moved = True
+                first, last = stream.settled.cursor.index, stream.entry.cursor.index
+                for index in range(max(first, 1), last + 1):
+                    self._files.sync_path(path_of(self.folder, stream.writer, index))
+        if moved:
+            self._files.sync_folder(self.folder)
 
     def _send(self, signal: Signal, items: list[Item]) -> None:
         body = encode(items)

@@ -41,6 +41,15 @@ class Files:
         """Wait until what was written is on disk."""
         _fdatasync(descriptor)
 
+    def sync_path(self, path: Path) -> None:
+        """Wait until what others have written into a file is on disk; one that is gone needs no waiting for."""
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+
     def sync_folder(self, folder: Path) -> None:
         """Wait until the names of files in `folder` are on disk."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

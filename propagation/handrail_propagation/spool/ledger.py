@@ -87,7 +87,9 @@ class Ledger:
     def save(self, folder: Path, files: Files = FILES) -> None:
         """Replace the destination's ledger; when this returns it is on disk. Raises `OSError`."""
         path = path_of(folder, self.destination)
-        files.make_folder(path.parent)
+        if not path.parent.exists():
+            files.make_folder(path.parent)
+            files.sync_folder(folder)
         files.replace(path, path.with_suffix(".new"), json.dumps(self.to_json()).encode())
 
     def to_json(self) -> dict[str, Any]:
