@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from handrail_propagation import telemetry
 
 from . import report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Campaigns of hundreds of processes may take minutes on a busy machine; `--timeout` says otherwise."""
+    if config.getoption("timeout") is None:
+        for item in items:
+            if item.path.parent == Path(__file__).parent:
+                item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ def remains(folder: Path) -> None:
 def _calls(folder: Path, *, killed: bool) -> None:
     spool = record_into(folder / "spool", segment_size=4096)
     effect = line_in(folder / "effects")
-    for _ in range(8):
+    for _ in range(5):
         look()
         call(effect)
     if killed:
@@ -173,7 +173,7 @@ def _die_after(effect: Callable[[str], None], span: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def step_kills() -> dict[str, Any]:
+def step_kills(moments: Sequence[str]) -> dict[str, Any]:
     """Kill a forwarder at every step of forwarding a spool; another one finishes, from whatever is left."""
     totals: Counter[str] = Counter()
     with memory_folder() as base, destination(base / "arrived") as endpoint:
@@ -214,7 +214,7 @@ def step_kills() -> dict[str, Any]:
         expected, steps = len(arrived(log).records), progress.read(0)[1]
         assert steps > 20
         for step in range(1, steps + 1):
-            for moment in MOMENTS:
+            for moment in moments:
                 status = one(step, moment)
                 if status != 0:
                     assert status == -signal.SIGKILL, (step, moment, status)
@@ -229,8 +229,13 @@ def main() -> int:
     parser.add_argument("what", choices=["random", "steps"])
     parser.add_argument("--rounds", type=int, default=250)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
+    parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
     options = parser.parse_args()
-    result = random_kills(options.rounds, options.seed) if options.what == "random" else step_kills()
+    result = (
+        random_kills(options.rounds, options.seed)
+        if options.what == "random"
+        else step_kills(options.moments)
+    )
     print(json.dumps(result))
     bad = ("lost", "acknowledged_lost", "inexact", "left", "different", "anonymous")
     return int(any(result.get(name) for name in bad))

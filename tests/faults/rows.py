@@ -12,16 +12,17 @@ _DESTINATIONS: Final = "faults/test_faults_destinations.py"
 _LIVES: Final = (
     "{lost:,} of {effects:,} lost; of the {last_calls} last calls before the kill, {last_calls_lost}"
 )
+_TROUBLE: Final = "{lost} of {effects} lost; {twice} copies, with the ids of their originals"
 _NO_DISK: Final = "no disk: what is in memory is lost, as by SIGKILL: {lost:,} of {effects:,}"
 
 
-def _trouble(name: str, fault: str, promise: str) -> Row:
+def _trouble(name: str, fault: str, promise: str, result: str = _TROUBLE) -> Row:
     return Row(
         fault,
         promise,
         f"{_DESTINATIONS}::test_trouble_loses_nothing",
         f"destination {name}",
-        "{lost} of {effects} lost, {twice} copies with the id of their original",
+        result,
         f"destination {name} stock",
         "{lost} of {effects} lost",
     )
@@ -123,7 +124,7 @@ ROWS: Final = (
         "uses no disk",
     ),
     Row(
-        "destination down for {seconds:.0f} s at {rate:.0f} decisions/s",
+        "destination down for {seconds:.0f} s, up to {rate:.0f} decisions/s",
         "all arrive when it is back; memory is bounded",
         f"{_DESTINATIONS}::test_an_outage_loses_nothing",
         "outage",
@@ -138,7 +139,8 @@ ROWS: Final = (
     _trouble(
         "partial success",
         "partial success, one record rejected",
-        "rejected records are in quarantine, counted",
+        "the rejected record is counted in quarantine, all others arrive",
+        "{lost} of {effects} rejected, {quarantined} in quarantine",
     ),
     _trouble("kept but answered 503", "kept, but answered 503", "sent again under the same record id"),
     _trouble(

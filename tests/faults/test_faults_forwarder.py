@@ -16,11 +16,15 @@ def _wrong(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_forwarder_killed_at_every_step_loses_nothing(figures: Callable[..., None]) -> None:
-    """The next forwarder delivers the rest; what arrives twice is the same record; the account is exact."""
-    result = campaign.run("forwarding", "steps")
+    """The next forwarder delivers the rest; what arrives twice is the same record; the account is exact.
+
+    What is left after a call is left before the next one: HANDRAIL_FAULT_MOMENTS="before middle after" for all three.
+    """
+    moments = os.environ.get("HANDRAIL_FAULT_MOMENTS", "before middle").split()
+    result = campaign.run("forwarding", "steps", "--moments", *moments)
     assert _wrong(result) == NOTHING
     assert result["different"] == 0
-    assert result["kills"] > 2 * result["steps"]
+    assert result["kills"] > result["steps"]
     assert result["sent_twice"] > 0
     figures("forwarder killed at every step", **result)
 
