@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
+from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
 from handrail_agents.errors import HandrailError
 from handrail_agents.handoff import BadHeader, Header
@@ -55,6 +56,8 @@ def equip(ops: Agents) -> None:
 
 def unknown_agent(ops: Agents, name: str, message: Any) -> None:
     """End the invocation of a message whose agent no code here declares, so that nobody waits for ever."""
+    from handrail_propagation.endings import refused_as
+
     headers = message.headers if isinstance(message.headers, dict) else {}
     value = headers.get(names.HEADER_HANDRAIL)
     if value is None:
@@ -66,13 +69,16 @@ def unknown_agent(ops: Agents, name: str, message: Any) -> None:
         wake = ops.journal.settle(header.run_id, header.invocation, None, failed)
         if wake is None:
             return
-        # Neither a span nor a task is current in the worker's main process: what wakes the parent hangs under
-        # the hand-off, beside the delivery that failed.
-        token = otel_context.attach(carrier.extract(headers).context)
+        # Neither a span nor a task is current in the worker's main process: what wakes the parent follows from
+        # the delivery that was refused, as if its task had sent it.
+        context = carrier.extract(headers).context
+        lineage = {key: headers[key] for key in ("root_id", "parent_id") if isinstance(headers.get(key), str)}
+        if (refused := refused_as(message)) is not None:
+            context = set_span_in_context(NonRecordingSpan(refused), context)
+            if isinstance(headers.get("id"), str):
+                lineage["parent_id"] = headers["id"]
+        token = otel_context.attach(context)
         try:
-            lineage = {
-                key: headers[key] for key in ("root_id", "parent_id") if isinstance(headers.get(key), str)
-            }
             send_wake(ops.app, header.run_id, wake, queue=ops.queue_of(wake.agent), lineage=lineage)
         finally:
             otel_context.detach(token)

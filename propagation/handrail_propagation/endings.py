@@ -17,6 +17,7 @@ from billiard.exceptions import WorkerLostError
 from celery import signals
 from celery.worker.request import Request
 from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanContext
 
 from handrail_propagation import conventions as names
 from handrail_propagation import tracecontext
@@ -26,6 +27,7 @@ from handrail_propagation.ids import choose
 from handrail_propagation.trust import taken_from
 
 _log = logging.getLogger(__name__)
+_REFUSED = "_handrail_refused_as"
 _request: Any = Request
 _ExceptionWithTraceback: type[Any] = vars(einfo)["ExceptionWithTraceback"]
 _METHODS = ("on_failure", "on_timeout", "_announce_revoked", "_announce_cancelled")
@@ -193,3 +195,10 @@ def _refused(consumer: Any, message: Any, name: str, task_id: str, kind: str) ->
     delivery = Delivery(None, broker_system(consumer.app), name, task_id, request, app=consumer.app)
     otel_context.detach(delivery.token)
     delivery.close(kind)
+    vars(message)[_REFUSED] = delivery.span.get_span_context()
+
+
+def refused_as(message: Any) -> SpanContext | None:
+    """Return the span of a message's refusal, for what follows from it; `None` when it was not recorded (yet)."""
+    found = vars(message).get(_REFUSED)
+    return found if isinstance(found, SpanContext) and found.is_valid else None

@@ -59,7 +59,8 @@ def inside_parent(facts: Facts) -> Iterator[Place]:
     """A span lies within its parent's time, unless its parent does not wait for it; none starts before its parent.
 
     Not waited for: a receipt by its send, an agent's later segment by its first, the next step of a chain by
-    who built the chain, the wait for a human by the segment that asked.
+    who built the chain, what follows from a failed delivery by that delivery, the wait for a human by the
+    segment that asked.
     """
     for span, parent in facts.edges():
         early = parent.start_unix_nano - span.start_unix_nano
@@ -86,6 +87,8 @@ def _outlives(facts: Facts, span: Span, parent: Span) -> bool:
     types = {link.attributes.get(c.LINK_TYPE) for link in span.links}
     if role == "agent" and above == "agent":
         return bool(types & {c.LINK_PREVIOUS_SEGMENT, c.LINK_WOKEN_BY})
+    if role == "send" and above == "process" and parent.status_code == "error":
+        return True  # errbacks, and what tells the caller, follow from the end of a failed delivery
     return role == "send" and c.LINK_PREDECESSOR in types
 
 

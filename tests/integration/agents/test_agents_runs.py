@@ -22,7 +22,7 @@ def test_three_agents_make_one_tree(crew: Crew) -> None:
     job = crew.ops.send("planner", host="db-7")
     assert crew.end(job) == Done("planned")
     report = crew.report(job)
-    assert report.unified, report.document()
+    assert report.sound, report.problems()
     assert report.trace_ids == (job.trace_id,)
     spans = report.forest.spans
     received = Counter(
@@ -132,7 +132,7 @@ def test_failure_of_a_child_reaches_the_parent(crew: Crew, key: str) -> None:
         "error_type": "ToolFailed",
         "message": "tool 'explode' failed with OSError; see the worker's log for where",
     }
-    assert report.unified, report.document()
+    assert report.sound, report.problems()
     (child,) = segments(report, "hand")
     assert (child.status_code, child.attributes[names.ERROR_TYPE]) == ("error", "ToolFailed")
     assert [span.status_code for span in segments(report, "boss")] == ["unset", "unset"]
@@ -142,6 +142,7 @@ def test_unknown_agent_on_the_workers_side(crew: Crew) -> None:
     """A hand-off to a queue whose worker lacks that agent ends as `Failed` at the sender, which says so."""
     outcome, report = crew.run("lost")
     assert report.unified, report.document()
+    assert report.sound, report.problems()
     assert isinstance(outcome, Done)
     kind, message = outcome.value
     assert kind == "UnknownAgent"
