@@ -125,6 +125,21 @@ def test_a_woken_agent_delegates_under_its_first_segment(link_type: str) -> None
     assert check(MemorySource(run.spans)).findings == ()
 
 
+def test_the_next_step_of_a_chain_follows_from_the_one_before() -> None:
+    """Its send hangs under whoever built the chain; Celery's parent is the step before, which a link leads to."""
+    run = RunBuilder()
+    with run.inside("builds the chain"):
+        first = run.send("steps")
+        with run.received(first) as step:
+            pass
+        link = Link(step.trace_id, step.span_id, {c.LINK_TYPE: c.LINK_PREDECESSOR})
+        second = run.send("steps")
+        run.spans[-1] = replace(run.spans[-1], links=(link,))
+        with run.received(second, **{c.MESSAGE_PARENT_ID: first.message_id}):
+            pass
+    assert check(MemorySource(run.spans)).sound
+
+
 def test_a_receipt_under_a_span_that_is_no_send_has_no_hand_off() -> None:
     """A consumer below an ordinary span is reported with what it hangs below."""
     run = RunBuilder()

@@ -92,6 +92,9 @@ AGENT_ATTRIBUTES: Final[dict[str, Attribute]] = {
     c.APPROVAL_WAIT: Attribute("double", "Seconds that the call waited for the answer."),
     c.ABANDONED: Attribute("boolean", "The process died before the span ended."),
     c.ABANDONED_REASON: Attribute("string", "How the process ended."),
+    c.RECORD_ID: Attribute(
+        "string", "Writer and number of the spool record that it was forwarded from; the same on every copy."
+    ),
     c.GATE: Attribute("string", "Whether the gate was switched off.", values=("off",)),
     c.LINK_TYPE: Attribute(
         "string",

@@ -3,7 +3,8 @@ apart from it.
 
 A message sent from within a task names that task as its parent. In the tree that task is the nearest
 `process` span above; where an agent was parked and woken, it may also be the one that the segment's links
-lead to. What is sent from a delivery that was none of Celery's has no task to name: its lineage begins there.
+lead to; where a chain, a chord or a callback goes on, the one whose end let the message be sent. What is sent from a
+delivery that was none of Celery's has no task to name: its lineage begins there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from handrail_harness.forest import Forest, Key, key_of
 from handrail_harness.rules.handoffs import message_id_of
 from handrail_harness.spans import Span
 from handrail_propagation.conventions import (
+    LINK_PREDECESSOR,
     LINK_PREVIOUS_SEGMENT,
     LINK_TYPE,
     LINK_WOKEN_BY,
@@ -21,7 +23,7 @@ from handrail_propagation.conventions import (
     MESSAGE_ROOT_ID,
 )
 
-_SEGMENT_LINKS = (LINK_WOKEN_BY, LINK_PREVIOUS_SEGMENT)
+_FOLLOWS = (LINK_WOKEN_BY, LINK_PREVIOUS_SEGMENT, LINK_PREDECESSOR)
 _TASKS_MAX = 64
 """More tasks than this above one message is no lineage any more; such a message is not judged."""
 
@@ -134,7 +136,7 @@ class _Above:
     def _linked(self, span: Span) -> frozenset[str]:
         found: set[str] = set()
         for link in span.links:
-            if link.attributes.get(LINK_TYPE) not in _SEGMENT_LINKS:
+            if link.attributes.get(LINK_TYPE) not in _FOLLOWS:
                 continue
             target = self._forest.by_key.get((link.trace_id, link.span_id))
             steps = 0
@@ -168,7 +170,7 @@ class _Above:
                 top = ("", top[1])
             elif not top[0] and step.kind == "consumer":
                 top = (message_id_of(step), top[1])
-            if key_of(step) in self._misplaced:
+            if key_of(step) in self._misplaced or _follows_a_task(step):
                 top = (top[0], False)  # what is above it is not what it came from
             self._top[key_of(step)] = top
         return top
@@ -184,3 +186,8 @@ def _sent_from_a_task(root: Span) -> bool:
     if root.kind != "consumer":
         return False
     return bool(root.text(MESSAGE_PARENT_ID)) or root.text(MESSAGE_ROOT_ID) not in ("", message_id_of(root))
+
+
+def _follows_a_task(span: Span) -> bool:
+    """Whether a send hangs elsewhere than below the task whose end let it be sent."""
+    return any(link.attributes.get(LINK_TYPE) == LINK_PREDECESSOR for link in span.links)
