@@ -106,8 +106,8 @@ provide_rabbitmq() {
     echo "$HANDRAIL_RABBITMQ_IMAGE: stand-in from the Debian package ($RABBITMQ_IMAGE_DEFAULT cannot be pulled)"
 }
 
-# What examples/Dockerfile builds, where its base image cannot be pulled: this machine's Python, and handrail with what it
-# needs, installed into it. Needs uv, and the checkout in the current folder.
+# In place of what examples/Dockerfile builds, whose base image may not be to be had: this machine's Python, and handrail
+# with what it needs, installed for it. Needs uv, and the checkout in the current folder.
 provide_agents() {
     export HANDRAIL_AGENTS_IMAGE="handrail-agents:gate"
     local root="$SCRATCH/agents-root" python stdlib library

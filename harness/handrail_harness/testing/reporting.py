@@ -31,7 +31,9 @@ def enrich(
 ) -> None:
     """Save the runs of the test, say where, and colour an assertion about a run."""
     error = excinfo.value
-    lines: list[str] = []
+    # Of the fixture `faults`, where the test has it: what was broken on purpose comes first
+    faults = getattr(item, "funcargs", {}).get("faults")
+    lines = [f"injected: {fault}" for fault in getattr(faults, "injected", ())]
     for number, run in enumerate(session.runs()):
         lines += _saved(run, number, item)
         if not isinstance(error, RunAssertion):

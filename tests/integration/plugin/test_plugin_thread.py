@@ -100,6 +100,11 @@ def test_unparsable(handrail, lost_header):
     handrail.send("cleaner", host="db-7").result()
 
 
+def test_fault(handrail, faults):
+    faults.drop_header(task="scout")
+    handrail.send("cleaner", host="db-7").result()
+
+
 def test_other_reason(handrail):
     handrail.send("cleaner", host="db-7").result()
     assert 1 == 2
@@ -161,7 +166,7 @@ def test_failures_are_drawn_with_their_cause(project: Project) -> None:
     done = pytester.runpytest_subprocess("--color=yes", "--junitxml=out/report.xml")
     coloured = done.stdout.str()
     text = ANSI.sub("", coloured)
-    done.assert_outcomes(passed=2, failed=8)
+    done.assert_outcomes(passed=2, failed=9)
     parts = dict(
         re.findall(r"_{3,} (test_\w+) _{3,}\n(.*?)(?=\n_{3,} test_|\n=+ short test summary)", text, re.DOTALL)
     )
@@ -180,6 +185,10 @@ def test_failures_are_drawn_with_their_cause(project: Project) -> None:
     assert re.search(r"✗ .*scout", automatic)
     assert "cause: header unparsable: traceparent of message" in parts["test_unparsable"]
     assert "'00-garbled'" in parts["test_unparsable"]
+    assert re.search(
+        r"injected: drop_header \(producer\), traceparent of messages of task scout: bit 1 time",
+        parts["test_fault"],
+    )
     assert "drop_table  destructive" in parts["test_other_reason"], (
         "the run of a test that failed otherwise is drawn"
     )
@@ -190,7 +199,7 @@ def test_failures_are_drawn_with_their_cause(project: Project) -> None:
     assert "\x1b" not in (pytester.path / "out" / "report.xml").read_text(encoding="utf-8")
 
     saved = sorted((pytester.path / "out" / "handrail-runs").glob("*.json"))
-    assert len(saved) == 7
+    assert len(saved) == 8
     (broken,) = [path for path in saved if "not_asserted" in path.name]
     again = show(broken)
     assert "not one unified tree" in " ".join(again.split())
