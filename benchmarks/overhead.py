@@ -1,12 +1,14 @@
 """What tracing costs a task: publish + execution on a real Redis and one prefork worker, against bare Celery.
 
     python benchmarks/overhead.py                  # CPU time, interleaved rounds, about a minute
-    python benchmarks/overhead.py --instructions   # user-space instructions under cachegrind, some minutes
+    python benchmarks/overhead.py --instructions   # user-space instructions under cachegrind, about 15 minutes
 
 Variants: `bare` (no tracing), `stock` (opentelemetry-instrumentation-celery, batch processor, OTLP/HTTP),
-`ours` (instrument(app), the same exporter variables), and with --all `dropped` (ours, spans dropped at the
-exporter), `disabled` and `stock-disabled` (OTEL_SDK_DISABLED=true). All export to the same null sink in this
-process, which is not measured. CPU times vary by 15 to 30 %; instructions repeat to half a percent.
+`export` (instrument(app), the same exporter variables), `spool` (instrument(app) with HANDRAIL_SPOOL_DIR, forwarded
+to the same place), `dropped` (spans go through a batch processor to an exporter that drops them), `disabled` and
+`stock-disabled` (OTEL_SDK_DISABLED=true). All that is exported goes to a null sink in this process, which is not
+measured; producer, worker and pool child are, with every thread in them. CPU times vary by 15 to 30 %; instructions
+repeat to half a percent.
 """
 
 from __future__ import annotations
@@ -26,8 +28,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-VARIANTS = ("bare", "stock", "ours")
-MORE = ("dropped", "disabled", "stock-disabled")
+VARIANTS = ("bare", "stock", "export", "spool", "dropped", "disabled", "stock-disabled")
 
 # --- The measured processes: this file is the Celery app of producer and worker
 
@@ -64,8 +65,22 @@ def make_app():  # type: ignore[no-untyped-def]
     elif variant != "bare":
         from handrail_propagation import instrument
 
-        instrument(app)
+        instrument(app, tracer_provider=dropping() if variant == "dropped" else None)
     return app
+
+
+def dropping():  # type: ignore[no-untyped-def]
+    """A tracer provider whose exporter drops what a batch processor hands to it."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Dropping(SpanExporter):
+        def export(self, spans):  # type: ignore[no-untyped-def]
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Dropping()))
+    return provider
 
 
 def stock() -> None:
@@ -132,12 +147,14 @@ class Pair:
             "HANDRAIL_BENCH_QUEUE": queue,
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_TRACES_EXPORTER": "none" if variant == "dropped" else "otlp",
+            "OTEL_TRACES_EXPORTER": "otlp",
             "OTEL_LOGS_EXPORTER": "none",
             "OTEL_METRICS_EXPORTER": "none",
             "OTEL_SDK_DISABLED": "true" if variant.endswith("disabled") else "false",
             "PYTHONHASHSEED": "0",
         }
+        if variant == "spool":
+            env["HANDRAIL_SPOOL_DIR"] = str(folder / f"{queue}.spool")
         env = {**os.environ, **env}
         worker = Worker("overhead:app", [queue], cwd=Path(__file__).parent)
         command = [*prefix, *worker.command]
@@ -225,9 +242,9 @@ def measure_instructions(variants: list[str], tasks: int) -> dict[str, float]:
             "--instructions needs valgrind: `apt-get install valgrind` (Debian, Ubuntu) or `dnf install "
             "valgrind` (Fedora). Without it, leave the option out and take the CPU times, which vary by 15 to 30 %."
         )
-    results = {}
+    results: dict[str, float] = {}
     for variant in variants:
-        totals = []
+        totals: list[int] = []
         for count in (tasks, tasks * 4):
             with surroundings() as (redis_url, sink, folder):
                 out = folder / "cachegrind.out.%p"
@@ -243,7 +260,14 @@ def measure_instructions(variants: list[str], tasks: int) -> dict[str, float]:
                 pair.close()
                 totals.append(sum(map(instructions_in, folder.glob("cachegrind.out.*"))))
         results[variant] = (totals[1] - totals[0]) / (tasks * 3)
+        print_row(variant, results)
     return results
+
+
+def print_row(variant: str, results: dict[str, float]) -> None:
+    """Print one line of the table."""
+    value = results[variant]
+    print(f"{variant:<16}{value:>20,.0f}{value / results['bare']:>10.3f}", flush=True)
 
 
 def instructions_in(path: Path) -> int:
@@ -263,9 +287,6 @@ def main() -> None:
     parser.add_argument(
         "--instructions", action="store_true", help="count instructions under valgrind's cachegrind"
     )
-    parser.add_argument(
-        "--all", action="store_true", help="also the variants with spans dropped and tracing off"
-    )
     parser.add_argument("--only", help="comma-separated variants besides bare")
     parser.add_argument(
         "--tasks", type=int, default=0, help="tasks per round (1000; with --instructions 100)"
@@ -276,16 +297,16 @@ def main() -> None:
     if options.produce:
         produce()
         return
-    variants = [*VARIANTS, *(MORE if options.all else ())]
-    if options.only:
-        variants = ["bare", *options.only.split(",")]
+    variants = ["bare", *options.only.split(",")] if options.only else [*VARIANTS]
+    print(
+        f"{'variant':<16}{'instructions/task' if options.instructions else 'CPU µs/task':>20}{'x bare':>10}"
+    )
     if options.instructions:
-        unit, results = "instructions/task", measure_instructions(variants, options.tasks or 100)
-    else:
-        unit, results = "CPU µs/task", measure_cpu(variants, options.tasks or 1000, options.rounds)
-    print(f"{'variant':<16}{unit:>20}{'x bare':>10}")
-    for variant, value in results.items():
-        print(f"{variant:<16}{value:>20,.0f}{value / results['bare']:>10.3f}")
+        measure_instructions(variants, options.tasks or 100)
+        return
+    results = measure_cpu(variants, options.tasks or 1000, options.rounds)
+    for variant in results:
+        print_row(variant, results)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ MAX_BYTES: Final = 8192
 
 # baggage-octet (§3.3.1.4) without the percent sign, which introduces an encoded octet
 _SAFE: Final = "!#$&'()*+-./:<=>?@[]^_`{|}~"
+KEY: Final = next(iter(baggage.set_baggage("any", "", Context())))
+"""OpenTelemetry's own key for a context's baggage."""
 _PROPERTIES: Final = context.create_key("handrail-baggage-properties")
 
 

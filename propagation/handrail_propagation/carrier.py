@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN,
+    INVALID_SPAN_CONTEXT,
     Link,
     NonRecordingSpan,
     Span,
@@ -23,7 +25,6 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
-    get_current_span,
     set_span_in_context,
 )
 
@@ -33,12 +34,13 @@ from handrail_propagation.trust import Trust
 
 __all__ = ["Received", "extract", "inject", "process_span", "send_span"]
 
-_CREATION_CONTEXT = {names.LINK_TYPE: names.LINK_CREATION_CONTEXT}
-_CLAIMED = {names.LINK_TYPE: names.LINK_CLAIMED}
+CREATION_CONTEXT = MappingProxyType({names.LINK_TYPE: names.LINK_CREATION_CONTEXT})
+SPAN_KEY = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+"""OpenTelemetry's own key for the current span of a context."""
+_CLAIMED = MappingProxyType({names.LINK_TYPE: names.LINK_CLAIMED})
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What a message's headers said: the context to work in, and the creation context that was claimed.
 
     `traceparents` are the values of that header as they came, whatever they are worth; `trust` is what they
@@ -50,11 +52,11 @@ class Received:
     traceparents: Sequence[str] = ()
     trust: Trust = "continue"
 
-    def links(self) -> list[Link]:
+    def links(self) -> list[tuple[SpanContext, Mapping[str, str]]]:
         """Return the link that a `process` span has to its message's creation context, or to the claimed one."""
         if self.creation is None:
             return []
-        return [Link(self.creation, _CREATION_CONTEXT if self.trust == "continue" else _CLAIMED)]
+        return [(self.creation, CREATION_CONTEXT if self.trust == "continue" else _CLAIMED)]
 
 
 def inject(headers: MutableMapping[str, Any], context: Context | None = None) -> None:
@@ -63,14 +65,22 @@ def inject(headers: MutableMapping[str, Any], context: Context | None = None) ->
     Those that are there already, in any spelling of their names, are replaced or removed: what the context
     does not hold does not travel.
     """
-    remove(headers, *_W3C)
-    span = get_current_span(context).get_span_context()
+    context = otel_context.get_current() if context is None else context
+    if headers:
+        remove(headers, *_W3C)
+    span = span_context_in(context)
     if span.is_valid:
         headers[names.HEADER_TRACEPARENT] = tracecontext.format_traceparent(span)
         if span.trace_state and (state := tracecontext.format_tracestate(span.trace_state)):
             headers[names.HEADER_TRACESTATE] = state
-    if entries := baggage.format(context, telemetry.config().baggage_keys):
+    if baggage.KEY in context and (entries := baggage.format(context, telemetry.config().baggage_keys)):
         headers[names.HEADER_BAGGAGE] = entries
+
+
+def span_context_in(context: Context) -> SpanContext:
+    """Return the span context of a context's current span; an invalid one where there is none."""
+    span = context.get(SPAN_KEY)
+    return span.get_span_context() if isinstance(span, Span) else INVALID_SPAN_CONTEXT
 
 
 def remove(headers: MutableMapping[str, Any], *header_names: str) -> None:
@@ -106,7 +116,7 @@ def extract(headers: Mapping[Any, Any], *, trust: Trust | None = None) -> Receiv
     if trust == "restart":
         return Received(context, claimed, traceparents, trust)
     if claimed is not None:
-        context = set_span_in_context(NonRecordingSpan(claimed), context)
+        context = Context({SPAN_KEY: NonRecordingSpan(claimed)})
     if entries := values.get(names.HEADER_BAGGAGE):
         context = baggage.parse(entries, telemetry.config().baggage_keys, context)
     return Received(context, claimed, traceparents, trust)
@@ -176,7 +186,7 @@ def process_span(
         context=received.context,
         kind=SpanKind.CONSUMER,
         attributes=described,
-        links=received.links(),
+        links=[Link(*link) for link in received.links()],
     )
     with _current(span, set_span_in_context(span, received.context), system, destination, send=False):
         yield span

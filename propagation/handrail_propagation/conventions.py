@@ -198,6 +198,8 @@ HEADER_TRACESTATE: Final = "tracestate"
 HEADER_BAGGAGE: Final = "baggage"
 HEADER_MESSAGE: Final = "handrail_message"
 """Message header of this package: when the message was sent, who delegated, which attempt came before."""
+REQUEST_CHOSEN_IDS: Final = "handrail_chosen_ids"
+"""Where the worker's main process leaves its pid and the ids that it chose in Celery's request; never in a message."""
 HEADER_HANDRAIL: Final = "handrail"
 """Message header of an agent hand-off: run, invocation, who delegated (handrail_agents.handoff)."""
 

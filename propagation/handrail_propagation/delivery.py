@@ -12,19 +12,23 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, Final
+from functools import lru_cache, wraps
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from celery import states
 from celery.app import amqp
 from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, set_span_in_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
 
 from handrail_propagation import carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.destination import destination_of_delivery
-from handrail_propagation.ids import chosen_ids
+from handrail_propagation.ids import are_ids
+from handrail_propagation.lineage import run_id_of
+from handrail_propagation.messagespan import SpanTemplate
 from handrail_propagation.trust import taken_from
 
 _log = logging.getLogger(__name__)
@@ -34,17 +38,14 @@ _dispatching: ContextVar[bool] = vars(amqp).get("_callback_publish_retry") or Co
 )
 _failing: ContextVar[bool] = ContextVar("handrail-calling-errbacks", default=False)
 _DELIVERY = otel_context.create_key("handrail-delivery")
-CHOSEN_IDS: Final = "handrail_chosen_ids"
-"""Where the worker's main process leaves (pid, ids that it chose, queue) in Celery's request; never in a message."""
-
 DELIVERY_COUNT: Final = "x-delivery-count"
 _MAX_CHARS: Final = 512
 """Longer names and ids are cut on spans; Celery's own have 36 characters, and AMQP carries 255."""
 
 
-def current_delivery() -> Delivery | None:
-    """Return the delivery that the current context works on, or `None` outside of a task."""
-    found = otel_context.get_value(_DELIVERY)
+def delivery_in(context: Context) -> Delivery | None:
+    """Return the delivery that a context works on, or `None` outside of a task."""
+    found = context.get(_DELIVERY)
     return found if isinstance(found, Delivery) else None
 
 
@@ -72,6 +73,8 @@ def traced_task(
         if not active() or not isinstance(request, dict) or request.get("is_eager"):
             # An eager call is no hand-off: nothing travels, and a span would claim that something did.
             return run(task_id, args, kwargs, request)
+        if telemetry.is_silent() and tracecontext.are_bare(request) and not otel_context.get_current():
+            return run(task_id, args, kwargs, request)
         try:
             delivery = Delivery(task, system(), task.name, task_id, request)
             if request.get("chord"):
@@ -97,11 +100,10 @@ class Delivery:
 
     __slots__ = (
         "_metrics",
+        "_sent",
         "_started",
         "_system",
         "attempt",
-        "delegator",
-        "nesting",
         "replaced",
         "request",
         "span",
@@ -124,22 +126,30 @@ class Delivery:
         self.task = task
         self.request = request
         self._system = system
-        nesting = request.get("replaced_task_nesting")
-        self.nesting = nesting if isinstance(nesting, int) else 0
         self.replaced = False
-        self._metrics = telemetry.messaging_metrics()
+        self._metrics = telemetry.get().messaging_metrics
         self._started = time.perf_counter() if self._metrics is not None else 0.0
         headers = message_headers(request)
         received = carrier.extract(headers, trust=telemetry.trust_of(app, queue_of(request)))
-        sent = sent_with(headers, received)
+        self._sent = sent = sent_with(headers, received)
         self.traceparents = received.traceparents
-        self.delegator = delegator_of(sent)
         self.attempt = attempt_of(request, sent)
         self.span = start_process_span(
             name, system, task_id, request, received, sent, self.attempt, start_time
         )
-        context = set_span_in_context(self.span, received.context)
-        self.token = otel_context.attach(otel_context.set_value(_DELIVERY, self, context))
+        context = Context({**received.context, carrier.SPAN_KEY: self.span, _DELIVERY: self})
+        self.token = otel_context.attach(context)
+
+    @property
+    def delegator(self) -> SpanContext | None:
+        """Who built the chain that this task is a step of, if it is one."""
+        return delegator_of(self._sent)
+
+    @property
+    def nesting(self) -> int:
+        """How many tasks have been replaced before it came to this one."""
+        nesting = self.request.get("replaced_task_nesting")
+        return nesting if isinstance(nesting, int) else 0
 
     def dispatching(self) -> bool:
         """Whether Celery is publishing this task's callbacks or the next step of its chain right now."""
@@ -169,7 +179,7 @@ class Delivery:
 
     def _is_watched(self) -> bool:
         """Whether another process, the worker's main process, has chosen the ids of this delivery."""
-        chosen = self.request.get(CHOSEN_IDS)
+        chosen = self.request.get(names.REQUEST_CHOSEN_IDS)
         return isinstance(chosen, tuple) and chosen[0] != os.getpid()
 
     def _settled(self, outcome: Any) -> str | None:
@@ -177,7 +187,8 @@ class Delivery:
         result, info = outcome[0], outcome[1]
         internal = getattr(result, "internal", False) is True  # Celery's own failure around the task
         state = states.SUCCESS if info is None and not internal else getattr(info, "state", states.FAILURE)
-        self.span.set_attribute(names.CELERY_STATE, state)
+        if self.span.is_recording():
+            self.span.set_attribute(names.CELERY_STATE, state)
         if internal and state == states.FAILURE:
             return names.ERROR_INTERNAL
         return self._error_type(state, info.retval) if info is not None else None
@@ -200,14 +211,15 @@ class Delivery:
 
 def message_headers(request: dict[str, Any]) -> dict[str, Any]:
     """Return the headers of a delivered message out of Celery's request; protocol 1 has them one level down."""
+    if "lang" in request:  # as every message of protocol 2
+        return request
     nested = request.get("headers")
-    # Every message of protocol 2 says in which language it was written; neither is copied, for it may be huge.
-    return nested if isinstance(nested, dict) and "lang" not in request else request
+    return nested if isinstance(nested, dict) else request  # neither is copied, for it may be huge
 
 
 def queue_of(request: dict[str, Any]) -> str | None:
     """Return the queue that a delivery was taken from, as the worker's main process knows it."""
-    noted = request.get(CHOSEN_IDS)
+    noted = request.get(names.REQUEST_CHOSEN_IDS)
     queue = noted[2] if isinstance(noted, tuple) else taken_from()
     return queue if isinstance(queue, str) else None
 
@@ -227,9 +239,11 @@ def delegator_of(sent: object) -> SpanContext | None:
 
 def attempt_of(request: dict[str, Any], sent: dict[str, Any]) -> int:
     """Return which attempt at its message a delivery is, from 1; a broker that only says "redelivered" adds one."""
-    retries = _count(request.get("retries"))
-    attempt = _count(sent.get("attempt")) or (retries or 0) + 1
-    again = _count(request.get(DELIVERY_COUNT))  # RabbitMQ's quorum queues count; others say "again" at most
+    attempt = _count(sent.get("attempt")) if "attempt" in sent else 0
+    if not attempt:
+        attempt = (_count(request.get("retries")) or 0) + 1
+    # RabbitMQ's quorum queues count; others say "again" at most
+    again = _count(request.get(DELIVERY_COUNT)) if DELIVERY_COUNT in request else None
     if again is None:
         again = 1 if _mapping(request.get("delivery_info")).get("redelivered") else 0
     return attempt + again
@@ -246,67 +260,99 @@ def start_process_span(
     start_time: int | None = None,
 ) -> Span:
     """Start the span of one delivery, under the ids that the worker's main process chose for it, if it did."""
+    context = received.context
+    messages = telemetry.get().messages
+    if messages.disabled:
+        return get_current_span(context)
     links = received.links()
-    if (before := _span_context(sent.get("retry_of"))) is not None:
-        links.append(Link(before, {names.LINK_TYPE: names.LINK_RETRY_OF}))
-    destination = _bounded(destination_of_delivery(request.get("delivery_info")))
-    chosen = request.get(CHOSEN_IDS)
-    with chosen_ids(chosen[1] if isinstance(chosen, tuple) else None):
-        return telemetry.tracer().start_span(
-            f"{names.OPERATION_PROCESS} {destination}",
-            context=received.context,
-            kind=SpanKind.CONSUMER,
-            attributes=delivery_attributes(name, system, destination, task_id, request, sent, attempt),
-            links=links,
-            start_time=start_time,
-        )
+    if "retry_of" in sent and (before := _span_context(sent["retry_of"])) is not None:
+        links.append((before, _RETRY_OF))
+    info = request.get("delivery_info")
+    if start_time is None:
+        start_time = time.time_ns()
+    details = _Details(
+        _bounded(task_id),
+        attempt,
+        sent.get("at"),
+        start_time,
+        run_id_of(context),
+        bool(info.get("redelivered")) if isinstance(info, dict) else False,
+        _count(request.get("retries")),
+        *[_bounded(value) if isinstance(value, str) else "" for value in map(request.get, _READ)],
+    )
+    chosen = request.get(names.REQUEST_CHOSEN_IDS)
+    return messages.start_span(
+        _template(
+            system, _bounded(destination_of_delivery(info)), _bounded(name), _text(request.get("hostname"))
+        ),
+        context,
+        carrier.span_context_in(context),
+        details,
+        links,
+        ids=chosen[1] if isinstance(chosen, tuple) and are_ids(chosen[1]) else b"",
+        start_time=start_time,
+    )
 
 
-def delivery_attributes(
-    name: str,
-    system: str,
-    destination: str,
-    task_id: str,
-    request: dict[str, Any],
-    sent: dict[str, Any],
-    attempt: int,
-) -> dict[str, Any]:
-    """Attributes of a `process` span that are known when it starts."""
-    retries = _count(request.get("retries"))
-    attributes: dict[str, Any] = {
+_RETRY_OF = MappingProxyType({names.LINK_TYPE: names.LINK_RETRY_OF})
+
+
+class _Details(NamedTuple):
+    """What one `process` span says besides what its template says; not the request, which holds arguments."""
+
+    task_id: str
+    attempt: int
+    sent_at: object
+    start_time: int
+    run_id: str | None
+    redelivered: bool
+    retries: int | None
+    root_id: str
+    parent_id: str
+    eta: str
+    expires: str
+
+
+_READ = _Details._fields[-4:]
+
+
+@lru_cache(maxsize=1024)
+def _template(system: str, destination: str, name: str, hostname: str) -> SpanTemplate:
+    """Return what the `process` spans of one task in one worker have in common."""
+    shared: dict[str, Any] = {
         names.MESSAGING_SYSTEM: system,
         names.MESSAGING_OPERATION_NAME: names.OPERATION_PROCESS,
         names.MESSAGING_OPERATION_TYPE: names.OPERATION_PROCESS,
         names.MESSAGING_DESTINATION_NAME: destination,
-        names.MESSAGING_MESSAGE_ID: _bounded(task_id),
         names.CELERY_ACTION: names.CELERY_ACTION_RUN,
-        names.CELERY_TASK_NAME: _bounded(name),
-        names.MESSAGE_ATTEMPT: attempt,
-        names.MESSAGE_REDELIVERED: bool(_mapping(request.get("delivery_info")).get("redelivered")),
+        names.CELERY_TASK_NAME: name,
     }
-    for key, attribute in _TEXTS:
-        value = request.get(key)
-        if value and isinstance(value, str):
-            attributes[attribute] = _bounded(value)
-    if hostname := attributes.get(names.MESSAGING_CLIENT_ID):
-        attributes[names.CELERY_HOSTNAME] = hostname
-    if retries:
+    if hostname:
+        shared[names.MESSAGING_CLIENT_ID] = shared[names.CELERY_HOSTNAME] = hostname
+    return SpanTemplate(f"{names.OPERATION_PROCESS} {destination}", SpanKind.CONSUMER, shared, _attributes)
+
+
+def _attributes(details: _Details) -> dict[str, Any]:
+    """Return the attributes of one `process` span that are known when it starts."""
+    attributes: dict[str, Any] = {
+        names.MESSAGING_MESSAGE_ID: details.task_id,
+        names.MESSAGE_ATTEMPT: details.attempt,
+        names.MESSAGE_REDELIVERED: details.redelivered,
+    }
+    if details.run_id:
+        attributes[names.RUN_ID] = details.run_id
+    attributes |= {attribute: text for attribute, text in zip(_TEXTS, details[-4:], strict=True) if text}
+    if retries := details.retries:
         attributes[names.CELERY_RETRIES] = retries
-    _add_waits(attributes, sent.get("at"), attributes.get(names.CELERY_ETA))
+    _add_waits(attributes, details.sent_at, attributes.get(names.CELERY_ETA), details.start_time / 1e9)
     return attributes
 
 
-_TEXTS = (
-    ("hostname", names.MESSAGING_CLIENT_ID),
-    ("root_id", names.MESSAGE_ROOT_ID),
-    ("parent_id", names.MESSAGE_PARENT_ID),
-    ("eta", names.CELERY_ETA),
-    ("expires", names.CELERY_EXPIRES),
-)
+_TEXTS = (names.MESSAGE_ROOT_ID, names.MESSAGE_PARENT_ID, names.CELERY_ETA, names.CELERY_EXPIRES)
 
 
-def _add_waits(attributes: dict[str, Any], sent_at: object, eta: str | None) -> None:
-    """Tell the wait in the queue from the delay that the sender asked for."""
+def _add_waits(attributes: dict[str, Any], sent_at: object, eta: str | None, now: float) -> None:
+    """Tell the wait in the queue from the delay that the sender asked for; times in seconds since 1970."""
     if not isinstance(sent_at, float) or not 0 < sent_at < 1 << 33:
         return
     attributes[names.MESSAGE_ENQUEUED_AT] = datetime.fromtimestamp(sent_at, UTC).isoformat()
@@ -317,7 +363,7 @@ def _add_waits(attributes: dict[str, Any], sent_at: object, eta: str | None) -> 
         except ValueError:
             due = sent_at
         attributes[names.MESSAGE_INTENDED_DELAY] = round(due - sent_at, 6)
-    attributes[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, time.time() - due), 6)
+    attributes[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, now - due), 6)
 
 
 def _bounded(value: object) -> str:
@@ -330,6 +376,10 @@ def _bounded(value: object) -> str:
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _count(value: object) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from celery import Celery
+from kombu import Queue
 
 _SYSTEMS: Final = {
     "amqp": "rabbitmq",
@@ -43,6 +44,13 @@ def destination_of_options(app: Celery, options: Mapping[str, Any]) -> str:
     queue = options.get("queue")
     exchange = options.get("exchange")
     routing_key = options.get("routing_key")
+    if (
+        type(queue) is Queue
+        and not exchange
+        and "exchange_type" not in options
+        and queue.exchange.type == "direct"
+    ):
+        return str(queue.name)  # as nearly all are
     if queue is None and exchange is None:
         queue = app.amqp.default_queue
     if isinstance(queue, str):
@@ -60,7 +68,7 @@ def destination_of_options(app: Celery, options: Mapping[str, Any]) -> str:
 
 def destination_of_delivery(delivery_info: object) -> str:
     """Return where a delivered message came from, out of kombu's delivery info."""
-    if not isinstance(delivery_info, Mapping):
+    if not isinstance(delivery_info, dict):
         return ""
     exchange, routing_key = delivery_info.get("exchange"), delivery_info.get("routing_key")
     return destination_name(

@@ -20,8 +20,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanContext
 
 from handrail_propagation import conventions as names
-from handrail_propagation import tracecontext
-from handrail_propagation.delivery import CHOSEN_IDS, Delivery
+from handrail_propagation import telemetry, tracecontext
+from handrail_propagation.delivery import Delivery
 from handrail_propagation.destination import broker_system
 from handrail_propagation.ids import choose
 from handrail_propagation.trust import taken_from
@@ -115,7 +115,9 @@ class Endings:
 
 def _received(request: Any = None, **_: Any) -> None:
     """Choose the ids of the delivery's span, so that this process can close it should the child die."""
-    request.request_dict[CHOSEN_IDS] = (os.getpid(), choose(), taken_from())
+    if telemetry.is_silent() and tracecontext.are_bare(request.request_dict):
+        return
+    request.request_dict[names.REQUEST_CHOSEN_IDS] = (os.getpid(), choose(), taken_from())
 
 
 def _lost(request: Any, exc_info: Any, *_: Any, return_ok: bool = False, **__: Any) -> Delivery | None:

@@ -14,6 +14,7 @@ from opentelemetry.context import Context
 from handrail_propagation.conventions import BAGGAGE_RUN_ID
 
 RUN_ID_MAX_CHARS = 128
+_BAGGAGE = next(iter(baggage.set_baggage("any", "", Context())))
 
 
 @contextmanager
@@ -38,5 +39,6 @@ def current_run_id() -> str | None:
 
 def run_id_of(where: Context | None) -> str | None:
     """Return the run id of a context's baggage (`None`: the current one); a longer text than 128 is none."""
-    value = baggage.get_baggage(BAGGAGE_RUN_ID, where)
+    entries = (context.get_current() if where is None else where).get(_BAGGAGE)
+    value = entries.get(BAGGAGE_RUN_ID) if isinstance(entries, dict) else None
     return value if isinstance(value, str) and 0 < len(value) <= RUN_ID_MAX_CHARS else None

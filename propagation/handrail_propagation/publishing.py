@@ -8,39 +8,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache, wraps
+from types import MappingProxyType
+from typing import Any, Final
 
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import (
-    Link,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
-    get_current_span,
     set_span_in_context,
 )
 
 from handrail_propagation import carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import (
-    CHOSEN_IDS,
-    DELIVERY_COUNT,
-    Delivery,
-    current_delivery,
-    delegator_of,
-)
+from handrail_propagation.delivery import DELIVERY_COUNT, Delivery, delegator_of, delivery_in
 from handrail_propagation.destination import broker_system, destination_of_options
+from handrail_propagation.lineage import run_id_of
+from handrail_propagation.messagespan import Links, SpanTemplate
 
 _log = logging.getLogger(__name__)
 
 
-_PREDECESSOR = {names.LINK_TYPE: names.LINK_PREDECESSOR}
-_OF_ONE_DELIVERY = (CHOSEN_IDS, DELIVERY_COUNT)
+_PREDECESSOR = MappingProxyType({names.LINK_TYPE: names.LINK_PREDECESSOR})
+_OF_ONE_DELIVERY = (names.HEADER_MESSAGE, names.REQUEST_CHOSEN_IDS, DELIVERY_COUNT)
 
 
 def traced_sender(app: Celery, send: Callable[..., Any], active: Callable[[], bool]) -> Callable[..., Any]:
@@ -51,6 +46,9 @@ def traced_sender(app: Celery, send: Callable[..., Any], active: Callable[[], bo
     def send_task_message(producer: Any, name: str, message: Any, *args: Any, **options: Any) -> Any:
         if not active() or args:
             return send(producer, name, message, *args, **options)
+        if telemetry.is_silent() and not options.get("headers") and not otel_context.get_current():
+            _blank_arguments(message)
+            return send(producer, name, message, **options)
         try:
             sending = Sending(app, system, name, message, options)
         except SoftTimeLimitExceeded:
@@ -75,50 +73,61 @@ class Sending:
     __slots__ = ("destination", "error", "metrics", "span", "started", "system", "token")
 
     def __init__(self, app: Celery, system: str, name: str, message: Any, options: dict[str, Any]) -> None:
-        envelope: dict[str, Any] = message.headers or message.body  # protocol 1 keeps everything in the body
-        embed = message.body[2] if isinstance(message.body, tuple) else message.body
+        body = message.body
+        envelope: dict[str, Any] = message.headers or body  # protocol 1 keeps everything in the body
         custom: dict[str, Any] = options.get("headers") or {}
-        delivery = current_delivery()
+        context = otel_context.get_current()
+        delivery = delivery_in(context)
+        now = telemetry.get()
+        messages = now.messages
         self.span = None
         self.token = None
         self.error: str | None = None
-        self.metrics = telemetry.messaging_metrics()
+        self.metrics = now.messaging_metrics
         self.started = time.perf_counter() if self.metrics is not None else 0.0
         self.system = system
         self.destination = destination_of_options(app, options)
         given = tracecontext.header_values(custom)
-        sent: dict[str, Any] = {"at": time.time()}
+        sent: dict[str, Any] = {} if messages.disabled else {"at": time.time()}
 
         if envelope.get("retries") and names.HEADER_TRACEPARENT in given:
             headers = self._again(custom, delivery, sent)
         else:
             if delivery is not None and (envelope.get("replaced_task_nesting") or 0) > delivery.nesting:
                 delivery.replaced = True
-            parent, links = _placement(given, delivery, envelope["id"])
+            links: Links = ()
+            if given or delivery is not None:
+                context, links = _placement(context, given, delivery, envelope["id"])
+            parent = carrier.span_context_in(context)
             headers = dict(custom)
-            headers.pop(names.HEADER_MESSAGE, None)
-            self.span = telemetry.tracer().start_span(
-                f"{names.OPERATION_SEND} {self.destination}",
-                context=parent,
-                kind=SpanKind.PRODUCER,
-                attributes=_attributes(system, self.destination, name, envelope),
-                links=links,
-            )
-            here = set_span_in_context(self.span, parent)
-            self.token = otel_context.attach(here)
-            if _creation_of(given) is None or _copied(given, delivery):
-                carrier.inject(headers, here)
+            if not messages.disabled:
+                details = envelope["id"], *map(envelope.get, _LINEAGE), run_id_of(context)
+                self.span = messages.start_span(
+                    _template(system, self.destination, name),
+                    context,
+                    parent,
+                    details,
+                    links,
+                    start_time=time.time_ns(),
+                )
+                context = Context({**context, carrier.SPAN_KEY: self.span})
+            if not given or _creation_of(given) is None or _copied(given, delivery):
+                carrier.inject(headers, context)
+            embed = body[2] if isinstance(body, tuple) else body
             if embed.get("chain") or embed.get("callbacks") or embed.get("errbacks") or embed.get("chord"):
-                delegator = get_current_span(parent).get_span_context()
                 if delivery is not None and delivery.replaced and delivery.delegator is not None:
-                    delegator = delivery.delegator  # what follows a task follows its replacement
-                if delegator.is_valid:
-                    sent["from"] = tracecontext.format_traceparent(delegator)
-        headers[names.HEADER_MESSAGE] = sent
-        for key in _OF_ONE_DELIVERY:  # Celery copies the request's own keys into a retry
+                    parent = delivery.delegator  # what follows a task follows its replacement
+                if parent.is_valid:
+                    sent["from"] = tracecontext.format_traceparent(parent)
+        for key in _OF_ONE_DELIVERY if custom else ():  # Celery copies the request's own keys into a retry
             headers.pop(key, None)
-        options["headers"] = headers
+        if sent:
+            headers[names.HEADER_MESSAGE] = sent
+        if headers or custom:
+            options["headers"] = headers
         _blank_arguments(message)
+        if self.span is not None:
+            self.token = otel_context.attach(context)
 
     def _again(
         self, custom: dict[str, Any], delivery: Delivery | None, sent: dict[str, Any]
@@ -158,19 +167,19 @@ class Sending:
 
 
 def _placement(
-    given: dict[str, list[str]], delivery: Delivery | None, task_id: str
-) -> tuple[Context, list[Link]]:
-    """Return the context that a `send` span starts in, and its links."""
-    links: list[Link] = []
+    context: Context, given: dict[str, list[str]], delivery: Delivery | None, task_id: str
+) -> tuple[Context, Links]:
+    """Return the context that a `send` span starts in, and its links; `context` is the current one."""
+    links: list[tuple[SpanContext, Mapping[str, Any]]] = []
     if (creation := _creation_of(given)) is not None and not _copied(given, delivery):
         # The application made the creation context itself: it stays, and this span refers to it.
-        links.append(Link(creation, {names.LINK_TYPE: names.LINK_CREATION_CONTEXT}))
+        links.append((creation, carrier.CREATION_CONTEXT))
     if delivery is not None and delivery.dispatching():
-        links += [Link(done, _PREDECESSOR) for done in _predecessors(delivery, task_id) if done.is_valid]
+        links += [(done, _PREDECESSOR) for done in _predecessors(delivery, task_id) if done.is_valid]
         if delivery.delegator is not None:
             # The next step of a chain is a child of whoever built the chain, not of the step before it.
-            return set_span_in_context(NonRecordingSpan(delivery.delegator)), links
-    return otel_context.get_current(), links
+            return set_span_in_context(NonRecordingSpan(delivery.delegator), context), links
+    return context, links
 
 
 def _predecessors(delivery: Delivery, task_id: str) -> list[SpanContext]:
@@ -196,34 +205,42 @@ def _copied(given: dict[str, list[str]], delivery: Delivery | None) -> bool:
     )
 
 
-def _attributes(system: str, destination: str, name: str, envelope: dict[str, Any]) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
+@lru_cache(maxsize=1024)
+def _template(system: str, destination: str, name: str) -> SpanTemplate:
+    """Return what all `send` spans of one task's messages to one destination have in common."""
+    shared = {
         names.MESSAGING_SYSTEM: system,
         names.MESSAGING_OPERATION_NAME: names.OPERATION_SEND,
         names.MESSAGING_OPERATION_TYPE: names.OPERATION_SEND,
         names.MESSAGING_DESTINATION_NAME: destination,
-        names.MESSAGING_MESSAGE_ID: envelope["id"],
         names.CELERY_ACTION: names.CELERY_ACTION_SEND,
         names.CELERY_TASK_NAME: name,
     }
-    for key, attribute in _LINEAGE:
-        if value := envelope.get(key):
-            attributes[attribute] = value
-    return attributes
+    return SpanTemplate(f"{names.OPERATION_SEND} {destination}", SpanKind.PRODUCER, shared, _attributes)
 
 
-_LINEAGE = (
-    ("root_id", names.MESSAGE_ROOT_ID),
-    ("parent_id", names.MESSAGE_PARENT_ID),
-    ("eta", names.CELERY_ETA),
-    ("expires", names.CELERY_EXPIRES),
+_LINEAGE: Final = ("root_id", "parent_id", "eta", "expires")
+_NAMES: Final = (
+    names.MESSAGING_MESSAGE_ID,
+    names.MESSAGE_ROOT_ID,
+    names.MESSAGE_PARENT_ID,
+    names.CELERY_ETA,
+    names.CELERY_EXPIRES,
+    names.RUN_ID,
 )
+
+
+def _attributes(details: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the attributes of one `send` span; `details` go by `_NAMES`."""
+    return {name: str(value) for name, value in zip(_NAMES, details, strict=True) if value}
 
 
 def _blank_arguments(message: Any) -> None:
     """Celery puts a readable copy of the arguments into headers and monitoring events: not with us."""
-    for key in ("argsrepr", "kwargsrepr"):
-        if key in message.headers:
-            message.headers[key] = ""
+    headers = message.headers
+    if "argsrepr" in headers:
+        headers["argsrepr"] = ""
+    if "kwargsrepr" in headers:
+        headers["kwargsrepr"] = ""
     if message.sent_event:
         message.sent_event.update(args="", kwargs="")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from handrail_propagation.forward.here import Forwarding
+    from handrail_propagation.messagespan import MessageTracer
     from handrail_propagation.spool.processor import Recorder
 
 _log = logging.getLogger(__name__)
@@ -47,12 +48,18 @@ class Telemetry:
     trust_by_app: WeakKeyDictionary[Celery, TrustPolicy] = field(default_factory=WeakKeyDictionary)
     """Policies of apps that have one of their own; `config.trust` is that of all others."""
     tracer: Tracer = field(init=False)
+    messages: MessageTracer = field(init=False)
+    """What starts the spans of messages, on the same tracer."""
     event_logger: Logger = field(init=False)
+    is_silent: bool = field(init=False)
+    """Whether there are neither spans nor metrics: context is passed on, nothing else."""
     messaging_metrics: MessagingMetrics | None = field(init=False)
     """Instruments of the messaging conventions; `None` where metrics go nowhere."""
 
     def __post_init__(self) -> None:
         from importlib.metadata import version
+
+        from handrail_propagation.messagespan import MessageTracer
 
         self.tracer = self.tracer_provider.get_tracer(_SCOPE, version("handrail"))
         if (generator := getattr(self.tracer, "id_generator", None)) is not None:
@@ -60,8 +67,11 @@ class Telemetry:
 
             if not isinstance(generator, ChosenIds):  # a provider gives the same tracer again
                 vars(self.tracer)["id_generator"] = ChosenIds(generator)
+        self.messages = MessageTracer(self.tracer)
         self.event_logger = self.logger_provider.get_logger(_SCOPE, version("handrail"))
         self.messaging_metrics = messaging_metrics_of(self.meter_provider, _SCOPE, version("handrail"))
+
+        self.is_silent = self.messages.disabled and self.messaging_metrics is None
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Export what this process has recorded, within `timeout` seconds; return whether all went out."""
@@ -173,6 +183,16 @@ def trust_of(app: Celery | None, queue: str | None) -> Trust:
 def tracer() -> Tracer:
     """Return the tracer for agents, tools and models: of `instrument()`'s provider, else the global one."""
     return _current.tracer if _current is not None else trace.get_tracer(_SCOPE)
+
+
+def get() -> Telemetry:
+    """Return what `instrument()` set up in this process; set it up where that has not been done."""
+    return _current or setup()
+
+
+def is_silent() -> bool:
+    """Whether this process makes no spans and no metrics, and only passes on what it is given."""
+    return _current is not None and _current.is_silent
 
 
 def messaging_metrics() -> MessagingMetrics | None:

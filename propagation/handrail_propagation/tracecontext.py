@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from handrail_propagation.conventions import HEADER_BAGGAGE, HEADER_TRACEPARENT, HEADER_TRACESTATE
+from handrail_propagation.conventions import (
+    HEADER_BAGGAGE,
+    HEADER_HANDRAIL,
+    HEADER_MESSAGE,
+    HEADER_TRACEPARENT,
+    HEADER_TRACESTATE,
+    REQUEST_CHOSEN_IDS,
+)
 
 TRACEPARENT_MAX_CHARS: Final = 512  # a future version may append fields to the 55 characters of version 00
 TRACESTATE_MAX_CHARS: Final = 512  # §3.3.1.5: at least this much is propagated
@@ -21,6 +28,11 @@ TRACESTATE_MAX_READ: Final = 32 * 520  # the most that 32 entries can come to; m
 TRACESTATE_MAX_ENTRIES: Final = 32
 LONG_ENTRY_CHARS: Final = 128  # §3.3.1.5: entries above this are the first to go
 
+_FLAGS: Final = tuple(TraceFlags(value) for value in range(4))
+_NO_STATE: Final = SpanContext(1, 2, is_remote=True).trace_state
+_new_tuple: Any = tuple.__new__
+_LAYOUT_KNOWN: Final = tuple(SpanContext(1, 2, True, TraceFlags(1))) == (1, 2, True, 1, _NO_STATE, True)
+"""Whether a span context is the tuple that it is in OpenTelemetry 1.45."""
 _TRACEPARENT: Final = re.compile(
     r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
 )
@@ -33,6 +45,21 @@ MANY_HEADERS: Final = 256
 _MANY_MEMBERS: Final = 2 * TRACESTATE_MAX_ENTRIES  # empty ones among them
 _NAMES: Final = frozenset({HEADER_TRACEPARENT, HEADER_TRACESTATE, HEADER_BAGGAGE})
 _LENGTHS: Final = frozenset({len(name) for name in _NAMES})
+_CELERYS: Final = frozenset(
+    (
+        *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit"),
+        *("root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "stamps", "args"),
+        *("replaced_task_nesting", "stamped_headers", "properties", "reply_to", "correlation_id", "kwargs"),
+        *("hostname", "delivery_info", "is_eager", "callbacks", "errbacks", "chord", "chain"),
+    )
+)
+"""Celery's headers, and what it adds to them in a request."""
+_USUAL: Final = _CELERYS | _NAMES | {"headers", HEADER_MESSAGE, HEADER_HANDRAIL, REQUEST_CHOSEN_IDS}
+
+
+def are_bare(headers: Mapping[Any, Any]) -> bool:
+    """Whether headers are Celery's own and no others."""
+    return _CELERYS.issuperset(headers)
 
 
 def header_values(headers: Mapping[Any, Any]) -> dict[str, list[str]]:
@@ -43,7 +70,9 @@ def header_values(headers: Mapping[Any, Any]) -> dict[str, list[str]]:
     hostile or broken: only exact names are looked up in it.
     """
     found: dict[str, list[str]] = {}
-    if len(headers) > MANY_HEADERS:
+    if not headers:
+        return found
+    if _USUAL.issuperset(headers) or len(headers) > MANY_HEADERS:
         for name in _NAMES:
             if name in headers:
                 found[name] = _texts(headers[name])
@@ -67,15 +96,23 @@ def parse(traceparents: Sequence[str], tracestates: Sequence[str]) -> SpanContex
     version, trace_id, span_id, flags, rest = match.groups()
     if version == "ff" or (version == "00" and rest):
         return None
-    context = SpanContext(
-        int(trace_id, 16),
-        int(span_id, 16),
-        is_remote=True,
-        # Flags that a later version may define are not passed on (§3.2.2.5.1): sampled and random are known.
-        trace_flags=TraceFlags(int(flags, 16) & 0x03),
-        trace_state=parse_tracestate(tracestates) if tracestates else None,
-    )
-    return context if context.is_valid else None
+    trace_number, span_number = int(trace_id, 16), int(span_id, 16)
+    if not trace_number or not span_number:
+        return None
+    state = parse_tracestate(tracestates) if tracestates else None
+    # Flags that a later version may define are not passed on (§3.2.2.5.1): sampled and random are known.
+    return span_context(trace_number, span_number, True, int(flags, 16) & 0x03, state)
+
+
+def span_context(
+    trace_id: int, span_id: int, is_remote: bool, flags: int, state: TraceState | None
+) -> SpanContext:
+    """Return a span context of valid ids, and flags from 0 to 3, without its constructor's checks."""
+    if not _LAYOUT_KNOWN:
+        return SpanContext(trace_id, span_id, is_remote, _FLAGS[flags], state)
+    known = _NO_STATE if state is None else state
+    made: SpanContext = _new_tuple(SpanContext, (trace_id, span_id, is_remote, _FLAGS[flags], known, True))
+    return made
 
 
 def parse_tracestate(values: Sequence[str]) -> TraceState | None:
@@ -103,7 +140,8 @@ def parse_tracestate(values: Sequence[str]) -> TraceState | None:
 
 def format_traceparent(context: SpanContext) -> str:
     """Return the traceparent header of a valid span context."""
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 0x03:02x}"
+    trace_id, span_id, _, flags, *_ = context  # its properties are slow
+    return f"00-{trace_id:032x}-{span_id:016x}-{flags & 0x03:02x}"
 
 
 def format_tracestate(state: TraceState) -> str:

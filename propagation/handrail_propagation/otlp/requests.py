@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from handrail_propagation.otlp.logs import encode_plain_log
-from handrail_propagation.otlp.spans import encode_plain_span
+from handrail_propagation.otlp.messages import encode_plain
 from handrail_propagation.otlp.values import Attributes, delimited, text
 from handrail_propagation.otlp.wire import TABLE_SIZE, Unusual, fields, varint
 
@@ -32,7 +32,7 @@ _log_origin: Final = attrgetter("resource", "instrumentation_scope")
 def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
     """Return an `ExportTraceServiceRequest`, byte for byte the stock encoder's; raises what that raises."""
     try:
-        return _encode(spans, encode_plain_span, _span_origin)
+        return _encode(spans, encode_plain, _span_origin)
     except Unusual:
         return stock_spans.encode_spans(spans).SerializePartialToString()
 

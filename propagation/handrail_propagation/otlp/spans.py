@@ -16,19 +16,21 @@ from opentelemetry.sdk.trace import _Span as RecordingSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from handrail_propagation.messagespan import MessageSpan
 from handrail_propagation.otlp.values import MAX_LENGTH, Attributes, delimited, text
 from handrail_propagation.otlp.wire import Unusual, fields, pack_fixed32, pack_fixed64, varint, varint32
 
 _LAYOUT_KNOWN: Final = tuple(SpanContext(1, 2, True, TraceFlags(1), TraceState()))[:5] == (1, 2, True, 1, {})
 """Whether a span context is the tuple that it is in 1.45: its properties are slow."""
-_TYPES: Final = (ReadableSpan, RecordingSpan, Span) if _LAYOUT_KNOWN else ()
+_TYPES: Final = (ReadableSpan, RecordingSpan, Span, MessageSpan) if _LAYOUT_KNOWN else ()
 """Subclasses of others may say something else than what is in their fields."""
 
-_KINDS: Final = {kind.value: bytes((0x30, kind.value + 1)) for kind in SpanKind}
+KINDS: Final = {kind.value: bytes((0x30, kind.value + 1)) for kind in SpanKind}
 _LOCAL: Final = 0x100
 _REMOTE: Final = 0x300
-_SPAN_LOCAL: Final = b"\x85\x01" + pack_fixed32(_LOCAL)
-_SPAN_REMOTE: Final = b"\x85\x01" + pack_fixed32(_REMOTE)
+STATUS_UNSET: Final = b"\x7a\x00"
+SPAN_LOCAL: Final = b"\x85\x01" + pack_fixed32(_LOCAL)
+SPAN_REMOTE: Final = b"\x85\x01" + pack_fixed32(_REMOTE)
 _LINK_LOCAL: Final = b"\x35" + pack_fixed32(_LOCAL)
 _LINK_REMOTE: Final = b"\x35" + pack_fixed32(_REMOTE)
 
@@ -71,13 +73,13 @@ def encode_plain_span(span: ReadableSpan) -> bytes:
         trace_id, span_id, _, _, state, _ = context
         parts = [b"\n\x10", trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big")]
         if state:
-            parts.append(_trace_state(state))
+            parts.append(encode_trace_state(state))
         if parent:
             parts.append(b'"\x08')
             parts.append(parent.span_id.to_bytes(8, "big"))
-        parts.append(_names.get(span._name) or _name(span._name))
+        parts.append(_names.get(span._name) or encode_name(span._name))
         # Not `.value`: a property of Enum, and slow
-        parts.append(_KINDS[span._kind._value_])
+        parts.append(KINDS[span._kind._value_])
         start, end = span._start_time, span._end_time
         if start and end:
             parts.append(_pack_times(0x39, start, 0x41, end))
@@ -99,10 +101,10 @@ def encode_plain_span(span: ReadableSpan) -> bytes:
             parts.append(b"p" + varint32(links.dropped))
         status = span._status
         if status is None or status._description or status._status_code is not StatusCode.UNSET:
-            parts.append(_status(status))
+            parts.append(encode_status(status))
         else:
-            parts.append(b"\x7a\x00")
-        parts.append(_SPAN_REMOTE if parent and parent.is_remote else _SPAN_LOCAL)
+            parts.append(STATUS_UNSET)
+        parts.append(SPAN_REMOTE if parent and parent.is_remote else SPAN_LOCAL)
         return b"".join(parts)
     except (AttributeError, TypeError, ValueError, OverflowError, LookupError, StructError) as error:
         raise Unusual from error
@@ -113,7 +115,8 @@ _event_names: dict[str | None, bytes] = {}
 """Names seen before, as fields."""
 
 
-def _name(name: Any) -> bytes:
+def encode_name(name: Any) -> bytes:
+    """Return the field of a span's name."""
     return _remember(_names, name, text(_NAME, name))
 
 
@@ -129,11 +132,13 @@ def _remember(names: dict[str | None, bytes], name: Any, field: bytes) -> bytes:
     return field
 
 
-def _trace_state(state: TraceState) -> bytes:
+def encode_trace_state(state: TraceState) -> bytes:
+    """Return the field of a span's trace state."""
     return text(_TRACE_STATE, ",".join([f"{key}={value}" for key, value in state.items()]))
 
 
-def _status(status: Status | None) -> bytes:
+def encode_status(status: Status | None) -> bytes:
+    """Return the field of a span's status."""
     if status is None:
         return b""
     code = _STATUS_CODES[status._status_code.value]
@@ -159,9 +164,14 @@ def _link(link: Any) -> bytes:
         raise Unusual
     if type(link._context) is not SpanContext:
         raise Unusual
-    trace_id, span_id, remote, *_ = link._context
+    return encode_link(link._context, link._attributes)
+
+
+def encode_link(context: SpanContext, items: Any) -> bytes:
+    """Return a link to `context` with attributes `items`."""
+    trace_id, span_id, remote, *_ = context
     content = b"\n\x10%b\x12\x08%b" % (trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"))
-    if items := link._attributes:
+    if items:
         content += _LINK_ATTRIBUTES.encode(items)
     if type(items) is BoundedAttributes and items.dropped:
         content += b"\x28" + varint32(items.dropped)

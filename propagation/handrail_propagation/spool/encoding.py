@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from opentelemetry.exporter.otlp.proto.common._internal import (
     _encode_instrumentation_scope,
     _encode_resource,
 )
-from opentelemetry.exporter.otlp.proto.common._internal._log_encoder import _encode_log
 from opentelemetry.exporter.otlp.proto.common._internal.trace_encoder import _encode_span
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
-from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from handrail_propagation.messagespan import MessageSpan
+from handrail_propagation.otlp import messages
+from handrail_propagation.otlp.logs import encode_log
+from handrail_propagation.otlp.spans import encode_plain_span
+from handrail_propagation.otlp.wire import Unusual
 
-def encode_span(span: ReadableSpan) -> bytes:
-    """Return an OTLP `Span`; one that has not ended has end time 0."""
-    return _encode_span(span).SerializeToString()
+__all__ = ["Origins", "encode_end", "encode_log", "encode_start"]
 
 
-def encode_log(record: ReadableLogRecord | ReadWriteLogRecord) -> bytes:
-    """Return an OTLP `LogRecord`."""
-    # The SDK's own processors hand the one on as the other, too
-    return _encode_log(cast(ReadableLogRecord, record)).SerializeToString()
+def encode_start(span: ReadableSpan) -> bytes:
+    """Return an OTLP `Span` with end time 0."""
+    try:
+        return messages.encode_start(span) if type(span) is MessageSpan else encode_plain_span(span)
+    except Unusual:
+        return _encode_span(span).SerializeToString()
+
+
+def encode_end(span: ReadableSpan) -> bytes:
+    """Return an OTLP `Span`."""
+    try:
+        return messages.encode_end(span) if type(span) is MessageSpan else encode_plain_span(span)
+    except Unusual:
+        return _encode_span(span).SerializeToString()
 
 
 class Origins:

@@ -15,7 +15,8 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import Span as ApiSpan
 
-from handrail_propagation.spool.encoding import Origins, encode_log, encode_span
+from handrail_propagation.messagespan import MessageSpan
+from handrail_propagation.spool.encoding import Origins, encode_end, encode_log, encode_start
 from handrail_propagation.spool.gated import EVENTS, is_gated
 from handrail_propagation.spool.process import Spool
 from handrail_propagation.spool.record import Kind
@@ -51,8 +52,8 @@ class Recorder:
         context = span.get_span_context()
         if context is None or not context.trace_flags.sampled:
             return
-        gated = is_gated(span.attributes)
-        number = self._put(Kind.SPAN_START, encode_span, span, Keep.ALWAYS if gated else Keep.DROPPABLE)
+        gated = type(span) is not MessageSpan and is_gated(span.attributes)
+        number = self._put(Kind.SPAN_START, encode_start, span, Keep.ALWAYS if gated else Keep.DROPPABLE)
         if gated:
             self._open[context.span_id] = _Open(self.spool.writer(), number)
         elif not number:
@@ -68,7 +69,7 @@ class Recorder:
             self._unstarted.discard(context.span_id)
             self.spool.writer().drop()
         else:
-            self._put(Kind.SPAN_END, encode_span, span, Keep.ALWAYS)
+            self._put(Kind.SPAN_END, encode_end, span, Keep.ALWAYS)
 
     def log(self, record: ReadWriteLogRecord) -> None:
         """Record a log-based event."""
