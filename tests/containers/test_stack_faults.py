@@ -145,12 +145,12 @@ def test_skipped_container_test_fails_where_required(
         "HANDRAIL_REQUIRE_CONTAINERS": required,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", test],
         env=environ,
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert done.returncode == status, done.stdout
