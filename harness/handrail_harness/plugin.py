@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from handrail_harness.faults import Faults
     from handrail_harness.testing import Handrail
     from handrail_harness.testing.goldens import Golden
 
@@ -116,10 +116,11 @@ def handrail(pytestconfig: pytest.Config, handrail_app: object) -> Iterator[Hand
 
 
 @pytest.fixture
-def faults(handrail: Handrail) -> Iterator[Any]:
-    """`handrail_harness.faults.Faults` on this session: verbs that break hand-offs, undone after the test."""
-    faults_of = import_module("handrail_harness.faults").Faults
-    with faults_of(handrail, folder=handrail.faults_folder()) as injected:
+def faults(handrail: Handrail) -> Iterator[Faults]:
+    """Verbs that break hand-offs on purpose, undone after the test; see docs/faults.md."""
+    from handrail_harness.faults import Faults
+
+    with Faults(handrail, folder=handrail.faults_folder()) as injected:
         yield injected
 
 

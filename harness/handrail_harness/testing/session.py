@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -449,7 +448,9 @@ class Handrail:
         backend = {"CELERY_RESULT_BACKEND": self._tier.broker_url} if results else {}
         variables = {**self.environ(), **backend}
         if self._faults_folder is not None:
-            faulty = import_module("handrail_harness.faults.workers").worker_options(self._faults_folder)
+            from handrail_harness.faults.workers import worker_options
+
+            faulty = worker_options(self._faults_folder)
             variables |= faulty["env"]
             options["arguments"] = [*options.get("arguments", ()), *faulty["arguments"]]
         worker = Worker(app, queues, env={**variables, **env}, **options)

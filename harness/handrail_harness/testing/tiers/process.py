@@ -27,7 +27,7 @@ class ProcessTier(ClaimedTier):
     @property
     def broker(self) -> RedisServer | None:
         """The Redis, where this process started it."""
-        return self.stack._redis
+        return self.stack.broker
 
     def start(self) -> None:
         """Start the embedded stack, or join the one that xdist workers share."""
