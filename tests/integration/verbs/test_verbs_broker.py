@@ -42,7 +42,7 @@ def test_edit(line: Line, held: Held) -> None:
     """A traceparent that is changed on the way: the hand-off is broken, at its send."""
     job, _ = line.send()
     (message,) = held.wait()
-    held.edit(message, {names.HEADER_TRACEPARENT: f"00-{'b' * 32}-{'c' * 16}-01"})
+    held.edit(message, {names.HEADER_TRACEPARENT: line.somebody_elses()})
     held.release()
     assert line.end(job) == Done("noted")
     line.expect(job, VERDICTS["edit"], receipts=3)

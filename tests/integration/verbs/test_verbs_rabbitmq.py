@@ -70,7 +70,7 @@ def test_edit_and_reorder(line: Line, held: Held) -> None:
     (edited, _), (whole, _) = line.send(), line.send()
     for message in held.wait(2):
         if line.run_of(message) == edited.run_id:
-            held.edit(message, {names.HEADER_TRACEPARENT: f"00-{'b' * 32}-{'c' * 16}-01"})
+            held.edit(message, {names.HEADER_TRACEPARENT: line.somebody_elses()})
     held.reorder()
     held.release()
     for job, verb in ((edited, "edit"), (whole, "reorder")):
