@@ -205,17 +205,23 @@ class Pair:
 
 
 @contextlib.contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """An HTTP server in threads of this process; its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@contextlib.contextmanager
 def surroundings() -> Iterator[tuple[str, str, Path]]:
     """A Redis, the null sink and a folder."""
     from handrail_harness.stack.redis import RedisServer
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with RedisServer() as redis_server, tempfile.TemporaryDirectory() as folder:
-        yield redis_server.url, f"http://127.0.0.1:{server.server_address[1]}", Path(folder)
-    server.shutdown()
-    server.server_close()
+    with serving(Sink) as sink, RedisServer() as redis_server, tempfile.TemporaryDirectory() as folder:
+        yield redis_server.url, sink, Path(folder)
 
 
 def measure_cpu(variants: list[str], tasks: int, rounds: int) -> dict[str, float]:
