@@ -9,6 +9,7 @@ under 5 ms and 1 MB each.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import time
@@ -62,6 +63,7 @@ def parsing(request: dict[Any, Any]) -> str:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     telemetry.setup(tracer_provider=TracerProvider())  # spans are recorded, and exported nowhere
     print(f"{'shape':22} {'ms, 10 kB':>10} {'ms, 10 MB':>10} {'ratio':>6} {'kB, 10 MB':>10} {'json, ms':>9}")
     worst = (0.0, 0.0)
