@@ -14,12 +14,14 @@ from pathlib import Path
 
 from handrail_harness.forest import Forest, build
 from handrail_harness.sources import Source
-from handrail_harness.spans import Span
 from handrail_harness.stack.workers import Worker
+from handrail_propagation import conventions as names
 
 APPS = Path(__file__).parent / "apps"
-MESSAGES = {"planner": 3, "scout": 2, "scribe": 3}
-"""How many messages each agent gets in one run of `planner`: starts, and wakes after a delegation."""
+STARTS = {"planner": 1, "scout": 1, "scribe": 3}
+"""How many messages start an agent in one run of `planner`."""
+WAKES = {"planner": 2, "scout": 1, "scribe": 0}
+"""How many wake it after a delegation, at most: children that are quicker than the parent's parking need none."""
 
 
 def our_containers() -> list[str]:
@@ -102,16 +104,21 @@ def wait_for(condition: Callable[[], bool], *, what: str, timeout: float = 30.0)
         time.sleep(0.05)
 
 
-def forest_of_run(source: Source, run_id: str, *, received: int) -> Forest:
-    """Read the run, whatever traces it is in, as soon as `received` messages have been recorded as received."""
-    spans: list[Span] = []
+def forest_of_run(source: Source, run_id: str, *, starts: int = sum(STARTS.values())) -> Forest:
+    """Read the run, whatever traces it is in, as soon as it is closed: what was sent is received, no parent is open."""
+    found: list[Forest] = []
 
-    def arrived() -> bool:
-        spans[:] = [span for trace_id in source.traces_of_run(run_id) for span in source.spans(trace_id)]
-        return sum(span.kind == "consumer" for span in spans) >= received
+    def closed() -> bool:
+        forest = build(span for trace_id in source.traces_of_run(run_id) for span in source.spans(trace_id))
+        sent, received = (
+            {span.text(names.MESSAGING_MESSAGE_ID) for span in forest.spans if span.kind == kind}
+            for kind in ("producer", "consumer")
+        )
+        found[:] = [forest]
+        return len(received) >= starts and sent == received and not forest.orphans
 
-    wait_for(arrived, what=f"{received} receipts of run {run_id}")
-    return build(spans)
+    wait_for(closed, what=f"all {starts} starts of run {run_id}, and what follows from them")
+    return found[0]
 
 
 def handrail(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -205,6 +205,16 @@ def die(where: str, here: str, folder: str, together: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def dies(self: Task, marker: str, times: int) -> str:
+    """SIGKILL this pool child the first `times` times."""
+    with open(marker, "a") as file:
+        file.write("x")
+    if os.path.getsize(marker) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
 @app.task(acks_late=True)
 def killed_worker(marker: str) -> str:
     """Stay here the first time, for the worker to be killed; finish the second time."""
