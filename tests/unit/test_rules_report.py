@@ -79,6 +79,19 @@ def test_lineage_begins_anew_below_what_is_not_celery(lowest_root: str, agrees: 
     assert report.unified is agrees
 
 
+@pytest.mark.parametrize(("says", "agrees"), [("m", True), ("another", False)])
+def test_a_retry_of_a_task_that_nobody_delegated_names_itself(says: str, agrees: bool) -> None:
+    """Celery fills in the parent that such a task has not when it sends its own retry: that is no other story."""
+    run = RunBuilder()
+    with run.inside("root"), run.inside("send q", "producer", {c.MESSAGING_MESSAGE_ID: "m"}):
+        for attempt, parent in ((1, {}), (2, {c.MESSAGE_PARENT_ID: says})):
+            attributes = {c.MESSAGING_MESSAGE_ID: "m", c.MESSAGE_ROOT_ID: "m", c.MESSAGE_ATTEMPT: attempt}
+            with run.inside("process q", "consumer", {**attributes, **parent}):
+                pass
+    disagreeing = check(MemorySource(run.spans)).disagreements
+    assert [one.says for one in disagreeing] == ([] if agrees else ["another"])
+
+
 def test_attempts_of_one_message_are_siblings() -> None:
     """A redelivered message has two receipts under one send, and the tree is whole."""
     run = RunBuilder()

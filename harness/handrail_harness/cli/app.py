@@ -30,6 +30,7 @@ COMMANDS = {
     "demo": "demo",
     "investigate": "investigate",
     "check": "check",
+    "conformance": "conformance",
     "run": "run",
     "worker": "worker",
     "up": "up",

@@ -1,7 +1,7 @@
 """Puts cases through a real queue and a real worker: raw headers in, raw headers of what the task sent out.
 
 Both ends here are plain kombu, so that nothing but the worker touches the headers. The worker needs the task
-`REFLECT` (see `service`); any broker that Celery speaks to will do.
+`REFLECT` (see `tasks`); any broker that Celery speaks to will do.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ import secrets
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 from celery import Celery
 from kombu import Connection
 
-from handrail_harness.conformance.case import Case, Probe, Verdict
+from handrail_harness.conformance.case import Case, Verdict
+from handrail_harness.conformance.tasks import REFLECT
 
-REFLECT: Final = "handrail.conformance.reflect"
-"""A task `(key, sends, queue)` that sends `sends` messages `ANSWER` with `key` to `queue`."""
-ANSWER: Final = "handrail.conformance.answer"
 _Sent = dict[str, list[dict[str, Any]]]
 
 
@@ -34,7 +32,8 @@ def run(app: Celery, queue: str, cases: Iterable[Case], *, timeout: float = 30.0
     probes = {f"{case.name}/{number}": probe for case in cases for number, probe in enumerate(case.probes)}
     answers = f"handrail-conformance-{secrets.token_hex(6)}"
     with app.connection_for_write() as connection:
-        _send(app, connection, queue, answers, probes)
+        for key, probe in probes.items():
+            publish(app, connection, queue, REFLECT, (key, probe.sends, answers), headers=probe.carried())
         sent = _collect(app, connection, answers, sum(probe.sends for probe in probes.values()), timeout)
     return [Verdict(case, tuple(_breaches(case, sent))) for case in cases]
 
@@ -45,18 +44,29 @@ def _breaches(case: Case, sent: _Sent) -> Iterable[str]:
             yield f"{dict(probe.carried())}: {breach}"
 
 
-def _send(app: Celery, connection: Connection, queue: str, answers: str, probes: dict[str, Probe]) -> None:
-    producer = connection.Producer(serializer="json")
-    for key, probe in probes.items():
-        message = app.amqp.as_task_v2(str(uuid4()), REFLECT, (key, probe.sends, answers), {})
-        producer.publish(
-            message.body,
-            exchange="",
-            routing_key=queue,
-            declare=[app.amqp.queues[queue]],
-            headers={**message.headers, **probe.carried()},
-            **message.properties,
-        )
+def publish(
+    app: Celery,
+    connection: Connection,
+    queue: str,
+    task: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    headers: Mapping[str, Any] | None = None,
+    task_id: str = "",
+) -> str:
+    """Put a task's message into a queue, `headers` beside Celery's own, past every instrumentation; return its id."""
+    task_id = task_id or str(uuid4())
+    message = app.amqp.as_task_v2(task_id, task, tuple(args), dict(kwargs or {}), root_id=task_id)
+    connection.Producer(serializer="json").publish(
+        message.body,
+        exchange="",
+        routing_key=queue,
+        declare=[app.amqp.queues[queue]],
+        headers={**message.headers, **(headers or {})},
+        **message.properties,
+    )
+    return task_id
 
 
 def _collect(app: Celery, connection: Connection, answers: str, expected: int, timeout: float) -> _Sent:

@@ -58,7 +58,8 @@ def disagreements(forest: Forest, skip: frozenset[Key]) -> list[Disagreement]:
         if tasks is None or own in tasks:  # a retry below its first attempt keeps the first attempt's parent
             continue
         if parent_id:
-            agrees = parent_id in tasks
+            # A task that nobody delegated names itself as the parent of its retry: that is sent from within it.
+            agrees = parent_id in tasks or (parent_id == own and not tasks)
             attribute, says = MESSAGE_PARENT_ID, parent_id
         else:
             agrees = not (root_id and root_id == own and tasks)
