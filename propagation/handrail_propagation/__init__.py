@@ -9,6 +9,7 @@ from __future__ import annotations
 from handrail_propagation import carrier
 from handrail_propagation.errors import ConfigurationError, HandrailError
 from handrail_propagation.events import emit_event
+from handrail_propagation.fanout import fan_out
 from handrail_propagation.lineage import current_run_id, run_context
 from handrail_propagation.redaction import redact
 from handrail_propagation.telemetry import Telemetry, flush, instrument, tracer, uninstrument
@@ -20,6 +21,7 @@ __all__ = [
     "carrier",
     "current_run_id",
     "emit_event",
+    "fan_out",
     "flush",
     "instrument",
     "redact",

@@ -24,7 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from handrail_propagation import carrier, chords, telemetry, tracecontext
+from handrail_propagation import carrier, chords, fanout, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.delivery import DELIVERY_COUNT, Delivery, delegator_of, delivery_in
 from handrail_propagation.destination import broker_system, destination_of_options
@@ -56,13 +56,21 @@ def traced_sender(app: Celery, send: Callable[..., Any], active: Callable[[], bo
         except Exception:  # noqa: BLE001 - tracing never fails a publish
             _log.warning("message %s is sent without trace context", name, exc_info=True)
             return send(producer, name, message, **options)
+        batch = fanout.batch_of(app)
+        if batch is not None and batch.producer is not producer:
+            batch = None
         try:
             return send(producer, name, message, **options)
         except BaseException as error:
             sending.failed(error)
+            batch = None
             raise
         finally:
-            sending.end()
+            sending.leave()
+            if batch is None:
+                sending.end()
+            else:
+                batch.add(sending)
 
     return send_task_message
 
@@ -155,10 +163,13 @@ class Sending:
         if self.span is not None:
             carrier.fail(self.span, self.error)
 
-    def end(self) -> None:
-        """The broker has the message, or never will."""
+    def leave(self) -> None:
+        """Put the context back that was current before; the message may still wait in a batch."""
         if self.token is not None:
             otel_context.detach(self.token)
+
+    def end(self) -> None:
+        """The broker has the message, or never will."""
         if self.span is not None:
             self.span.end()
         if self.metrics is not None:

@@ -17,6 +17,7 @@ from handrail_propagation import (
     carrier,
     current_run_id,
     emit_event,
+    fan_out,
     flush,
     instrument,
     redact,
@@ -37,6 +38,10 @@ assert_type(flush(), bool)
 with run_context("0af7651916cd43dd8448eb211c80319c"):
     run_id = current_run_id()
     emit_event("shop.checkout", {"shop.items": 3})
+
+with fan_out(app) as nothing:
+    assert_type(nothing, None)
+    app.send_task("shop.checkout")
 
 try:
     propagation.instrument()
