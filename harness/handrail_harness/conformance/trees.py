@@ -66,7 +66,7 @@ def examine(
         )
         for scenario in scenarios
     }
-    return list(_outcomes(reports))
+    return judge(reports)
 
 
 def _send(app: Celery, queue: str, scenario: Scenario, provider: TracerProvider) -> str:
@@ -96,7 +96,15 @@ def _send(app: Celery, queue: str, scenario: Scenario, provider: TracerProvider)
     return f"{context.trace_id:032x}"
 
 
-def _outcomes(reports: Reports) -> Iterator[Outcome]:
+def judge(reports: Reports) -> list[Outcome]:
+    """Return an outcome for every row, from each scenario with the report on its trace, by names.
+
+    Where no span of the app is among them, every row fails: nothing passes for want of spans.
+    """
+    return list(_judged(reports))
+
+
+def _judged(reports: Reports) -> Iterator[Outcome]:
     arrived = any(_of_app(report.forest.distinct) for _, report in reports.values())
     nothing = () if arrived else ("no span of the app arrived, so there is nothing to judge",)
     for name, expected, source, look in _LOOKS:
