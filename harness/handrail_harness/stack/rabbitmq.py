@@ -123,6 +123,7 @@ class RabbitMQServer:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RABBITMQ_")}
         environment |= {
             "HOME": str(folder),  # Erlang makes its cookie there
+            "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),  # not in the folder that tests are run in
             "ERL_EPMD_PORT": str(mapper_port),
             "ERL_EPMD_ADDRESS": _HOST,
             "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
