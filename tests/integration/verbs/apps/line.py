@@ -9,6 +9,7 @@ import os
 import time
 from pathlib import Path
 
+import redis
 from celery import Celery
 
 from handrail_agents import Agents, Delegation, Run
@@ -48,6 +49,16 @@ def look(key: str) -> str:
     return "seen"
 
 
+def caller_left(run: Run) -> None:
+    """Wait until `first` is parked: a child that is quicker than that, on another worker, needs no wake."""
+    with redis.Redis.from_url(os.environ["TEST_JOURNAL"]) as journal:
+        deadline = time.monotonic() + 10
+        while journal.hget(f"handrail:{{{run.id}}}:{run.id}", "state") in (b"open", b"running"):
+            if time.monotonic() > deadline:
+                raise TimeoutError("first does not park")
+            time.sleep(0.01)
+
+
 def keep(run: Run, key: str, wait: bool) -> str:
     """Look, if that is asked for, then write one line."""
     if wait:
@@ -64,6 +75,7 @@ def second(run: Run, key: str, wait: bool = False) -> str:
 @ops.agent(tools=[note, look])
 def third(run: Run, key: str, wait: bool = False) -> str:
     """As `second`: for the workers that one test starts and breaks."""
+    caller_left(run)
     return keep(run, key, wait)
 
 
