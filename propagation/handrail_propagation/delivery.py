@@ -25,7 +25,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
 
 from handrail_propagation import carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
-from handrail_propagation.destination import destination_of_delivery
+from handrail_propagation.destination import RABBITMQ, destination_of_delivery
 from handrail_propagation.ids import are_ids
 from handrail_propagation.lineage import run_id_of
 from handrail_propagation.messagespan import SpanTemplate
@@ -173,7 +173,7 @@ class Delivery:
             carrier.fail(self.span, kind)
         self.span.end()
         if self._metrics is not None:
-            destination = destination_of_delivery(self.request.get("delivery_info"))
+            destination = _destination(self._system, self.request)
             elapsed = time.perf_counter() - self._started
             self._metrics.processed(elapsed, self._system, destination, kind)
 
@@ -222,6 +222,12 @@ def queue_of(request: dict[str, Any]) -> str | None:
     noted = request.get(names.REQUEST_CHOSEN_IDS)
     queue = noted[2] if isinstance(noted, tuple) else taken_from()
     return queue if isinstance(queue, str) else None
+
+
+def _destination(system: str, request: dict[str, Any]) -> str:
+    """Return `messaging.destination.name` of a delivery; only RabbitMQ's names the queue beside an exchange."""
+    queue = queue_of(request) if system == RABBITMQ else None
+    return _bounded(destination_of_delivery(system, request.get("delivery_info"), queue))
 
 
 def sent_with(headers: dict[str, Any], received: carrier.Received) -> dict[str, Any]:
@@ -282,9 +288,7 @@ def start_process_span(
     )
     chosen = request.get(names.REQUEST_CHOSEN_IDS)
     return messages.start_span(
-        _template(
-            system, _bounded(destination_of_delivery(info)), _bounded(name), _text(request.get("hostname"))
-        ),
+        _template(system, _destination(system, request), _bounded(name), _text(request.get("hostname"))),
         context,
         carrier.span_context_in(context),
         details,

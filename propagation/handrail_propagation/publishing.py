@@ -94,7 +94,7 @@ class Sending:
         self.metrics = now.messaging_metrics
         self.started = time.perf_counter() if self.metrics is not None else 0.0
         self.system = system
-        self.destination = destination_of_options(app, options)
+        self.destination = destination_of_options(app, system, options)
         given = tracecontext.header_values(custom)
         sent: dict[str, Any] = {} if messages.disabled else {"at": time.time()}
 

@@ -8,6 +8,7 @@ lineage. It is evidence in a report; the forest stays as it was exported.
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -18,6 +19,7 @@ from handrail_propagation.conventions import (
     MESSAGE_PARENT_ID,
     MESSAGING_DESTINATION_NAME,
     MESSAGING_MESSAGE_ID,
+    MESSAGING_SYSTEM,
 )
 
 _CLIMB_MAX = 1000
@@ -133,19 +135,27 @@ def _join(
             send = untaken.popleft() if untaken else candidates[-1]
             joined.setdefault(key_of(send), []).append(consumer)
             how[key_of(send)] = "message_id"
-    by_sender: dict[tuple[str, str], list[Span]] = defaultdict(list)
+    by_sender: dict[str, dict[str, list[Span]]] = defaultdict(lambda: defaultdict(list))
     for send in unreceived:
         if key_of(send) not in joined:
-            by_sender[_sending_task(forest, send), send.text(MESSAGING_DESTINATION_NAME)].append(send)
+            by_sender[_sending_task(forest, send)][send.text(MESSAGING_DESTINATION_NAME)].append(send)
     for consumer in stray:
         sender = consumer.text(MESSAGE_PARENT_ID)
         if message_id_of(consumer) or not sender:
             continue
-        unclaimed = by_sender.pop((sender, consumer.text(MESSAGING_DESTINATION_NAME)), [])
+        sent = by_sender[sender]
+        unclaimed = [send for name in _sent_to(consumer, sent) for send in sent.pop(name)]
         if len(unclaimed) == 1:
             joined[key_of(unclaimed[0])] = [consumer]
             how[key_of(unclaimed[0])] = "lineage"
     return joined, how
+
+
+def _sent_to(consumer: Span, destinations: Iterable[str]) -> list[str]:
+    """Return which of these destinations of sends a consumer's is: RabbitMQ's consumers add the queue to it."""
+    name = consumer.text(MESSAGING_DESTINATION_NAME)
+    is_longer = consumer.text(MESSAGING_SYSTEM) == "rabbitmq"
+    return [one for one in destinations if name == one or (is_longer and name.startswith(f"{one}:"))]
 
 
 def _sending_task(forest: Forest, send: Span) -> str:

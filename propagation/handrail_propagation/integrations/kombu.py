@@ -51,8 +51,8 @@ def publish(
     message_id = message_id or _task_id(carried) or str(uuid.uuid4())
     target = exchange or producer.exchange
     key = routing_key or producer.routing_key or ""
-    destination = destination_name(str(getattr(target, "name", target)), key)
     system = connection_system(producer.connection)
+    destination = destination_name(system, str(getattr(target, "name", target)), key)
     with carrier.send_span(destination, carried, system=system, message_id=message_id):
         producer.publish(
             body, exchange=target, routing_key=key, headers=carried, message_id=message_id, **options
@@ -78,10 +78,11 @@ def traced(callback: Callback, *, acknowledge: bool = False, trust: Trust | None
         sent_at = sent.get("at")
         worth = trust or telemetry.trust_of(None, taken_from())
         info = {**message.delivery_info, "redelivered": _redelivered(message)}
+        system = connection_system(message.channel.connection.client)
         with carrier.process_span(
-            destination_of_delivery(info),
+            destination_of_delivery(system, info, taken_from()),
             headers,
-            system=connection_system(message.channel.connection.client),
+            system=system,
             message_id=_task_id(headers) or message.properties.get("message_id"),
             attempt=attempt_of({**headers, "delivery_info": info}, sent if worth == "continue" else {}),
             redelivered=info["redelivered"],
