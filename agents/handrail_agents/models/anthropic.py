@@ -4,62 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from handrail_agents import strict_json
 from handrail_agents.models.base import Message, Reply, ToolCall, ToolSpec
-from handrail_agents.models.sdk import (
-    DEFAULT_RETRIES,
-    DEFAULT_TIMEOUT,
-    PerProcess,
-    count_or_none,
-    encodable,
-    failures,
-    garbage,
-    load,
-    only_our_span,
-    text_or_none,
-)
+from handrail_agents.models.remote import RemoteModel
+from handrail_agents.models.sdk import count_or_none, encodable, garbage, text_or_none
 from handrail_agents.strict_json import StrictJSONError
 
-KEY_VARIABLE = "ANTHROPIC_API_KEY"
+_MAX_TOKENS: Final = 4096
+"""The API wants a bound."""
 
 
-class Anthropic:
+class Anthropic(RemoteModel):
     """A model of the Messages API, such as `Anthropic("claude-sonnet-4-5")`; needs the extra `anthropic`.
 
-    `base_url` and `api_key` default to ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY. `timeout` is in seconds and
-    for one attempt; `max_retries` more are made after connection errors, 408, 409, 429 and 5xx, with back-off
-    and `Retry-After` (the SDK's policy). `max_tokens` bounds one answer.
+    `base_url` and `api_key` default to ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY, `max_tokens` to 4,096. For the
+    rest see `RemoteModel`.
     """
 
     provider = "anthropic"
-    remote = True
+    key_variable = "ANTHROPIC_API_KEY"
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        max_retries: int = DEFAULT_RETRIES,
-        max_tokens: int = 4096,
-    ) -> None:
-        self.model = model
-        self._base_url = base_url
-        self._api_key = api_key
-        self._timeout = timeout
-        self._max_retries = max_retries
-        self._max_tokens = max_tokens
-        self._client = PerProcess(self._connect)
+    def _connect(self, sdk: Any, connection: dict[str, Any]) -> Any:
+        # Its own spans have other names and status OK, and it sends trace context along: ADR 0003.
+        return sdk.Anthropic(**connection, open_telemetry=False)
 
-    def generate(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Reply:
-        """Return the model's next turn; raises `ModelError`, `ConfigurationError` without the SDK."""
-        sdk = load("anthropic")
+    def _request(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self.model,
-            "max_tokens": self._max_tokens,
+            "max_tokens": _MAX_TOKENS if self._max_tokens is None else self._max_tokens,
             "messages": _turns(messages),
         }
         system = encodable("\n\n".join(message.content for message in messages if message.role == "system"))
@@ -70,19 +44,10 @@ class Anthropic:
                 {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
                 for tool in tools
             ]
-        with failures(sdk, self.provider, self.model, KEY_VARIABLE), only_our_span():
-            answer = self._client.get().messages.create(**request)
-        return self._reply(answer, sdk)
+        return request
 
-    def _connect(self) -> Any:
-        return load("anthropic").Anthropic(
-            base_url=self._base_url,
-            api_key=self._api_key,
-            timeout=self._timeout,
-            max_retries=self._max_retries,
-            # Its own spans have other names and status OK, and it sends trace context along: ADR 0003.
-            open_telemetry=False,
-        )
+    def _ask(self, client: Any, request: dict[str, Any]) -> Any:
+        return client.messages.create(**request)
 
     def _reply(self, answer: Any, sdk: Any) -> Reply:
         if not isinstance(answer, sdk.types.Message) or not isinstance(

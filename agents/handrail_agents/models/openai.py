@@ -6,54 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from handrail_agents.models.base import Message, Reply, ToolCall, ToolSpec
-from handrail_agents.models.sdk import (
-    DEFAULT_RETRIES,
-    DEFAULT_TIMEOUT,
-    PerProcess,
-    count_or_none,
-    encodable,
-    failures,
-    garbage,
-    load,
-    only_our_span,
-    text_or_none,
-)
-
-KEY_VARIABLE = "OPENAI_API_KEY"
+from handrail_agents.models.remote import RemoteModel
+from handrail_agents.models.sdk import count_or_none, encodable, garbage, text_or_none
 
 
-class OpenAI:
+class OpenAI(RemoteModel):
     """A model of the chat completions API, such as `OpenAI("gpt-5")`; needs the extra `openai`.
 
-    `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. `timeout` is in seconds and for
-    one attempt; `max_retries` more are made after connection errors, 408, 409, 429 and 5xx, with back-off and
-    `Retry-After` (the SDK's policy). `max_tokens` bounds one answer, the service's limit without it.
+    `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY, `max_tokens` to the service's limit.
+    For the rest see `RemoteModel`.
     """
 
     provider = "openai"
-    remote = True
+    key_variable = "OPENAI_API_KEY"
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        max_retries: int = DEFAULT_RETRIES,
-        max_tokens: int | None = None,
-    ) -> None:
-        self.model = model
-        self._base_url = base_url
-        self._api_key = api_key
-        self._timeout = timeout
-        self._max_retries = max_retries
-        self._max_tokens = max_tokens
-        self._client = PerProcess(self._connect)
+    def _connect(self, sdk: Any, connection: dict[str, Any]) -> Any:
+        return sdk.OpenAI(**connection)
 
-    def generate(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Reply:
-        """Return the model's next turn; raises `ModelError`, `ConfigurationError` without the SDK."""
-        sdk = load("openai")
+    def _request(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self.model, "messages": [_turn(message) for message in messages]}
         if self._max_tokens is not None:
             request["max_completion_tokens"] = self._max_tokens
@@ -69,17 +39,10 @@ class OpenAI:
                 }
                 for tool in tools
             ]
-        with failures(sdk, self.provider, self.model, KEY_VARIABLE), only_our_span():
-            answer = self._client.get().chat.completions.create(**request)
-        return self._reply(answer, sdk)
+        return request
 
-    def _connect(self) -> Any:
-        return load("openai").OpenAI(
-            base_url=self._base_url,
-            api_key=self._api_key,
-            timeout=self._timeout,
-            max_retries=self._max_retries,
-        )
+    def _ask(self, client: Any, request: dict[str, Any]) -> Any:
+        return client.chat.completions.create(**request)
 
     def _reply(self, answer: Any, sdk: Any) -> Reply:
         choices = getattr(answer, "choices", None)

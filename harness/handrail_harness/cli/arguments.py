@@ -1,4 +1,4 @@
-"""Arguments that several sub-commands share: which source, which trace, which spool."""
+"""Arguments that several sub-commands share: which source, which trace, which spool, where to listen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from handrail_harness.receiver.settings import GRPC_PORT
+from handrail_harness.store.location import DATA_DIR_VARIABLE
 from handrail_propagation import ConfigurationError
 
 SOURCE_HELP = (
@@ -41,3 +43,22 @@ def spool_folder(given: Path | None) -> Path:
             raise ConfigurationError("which spool? Give its folder, or set HANDRAIL_SPOOL_DIR.")
         return Path(os.environ["HANDRAIL_SPOOL_DIR"])
     return given
+
+
+HTTPPort = Annotated[int, typer.Option(min=0, max=65535, help="Port for OTLP over HTTP; 0 takes free ports.")]
+GRPCPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65535, help=f"Port for OTLP over gRPC; {GRPC_PORT} when left out, or a free one."
+    ),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option(envvar=DATA_DIR_VARIABLE, help="Where to keep what arrives.")
+]
+
+
+def grpc_port(given: int | None, port: int) -> int:
+    """Return the port that is given, else the usual one; a free one where the port for HTTP is a free one, too."""
+    if given is not None:
+        return given
+    return 0 if port == 0 else GRPC_PORT

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from handrail_harness.cli import arguments
 from handrail_harness.cli.output import print_error, print_json, stderr
-from handrail_harness.receiver.settings import GRPC_PORT, HTTP_PORT
-from handrail_harness.store.location import DATA_DIR_VARIABLE, ServerState
+from handrail_harness.receiver.settings import HTTP_PORT
+from handrail_harness.store.location import ServerState
 
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback are open to all.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port for OTLP over HTTP; 0 takes free ports.")
-    ] = HTTP_PORT,
-    grpc_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help=f"Port for OTLP over gRPC. [default: {GRPC_PORT}, or free]"),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(envvar=DATA_DIR_VARIABLE, help="Where to keep what arrives.")
-    ] = None,
+    port: arguments.HTTPPort = HTTP_PORT,
+    grpc_port: arguments.GRPCPort = None,
+    data_dir: arguments.DataFolder = None,
     max_body: Annotated[int, typer.Option(min=1, help="Largest export in bytes, unpacked.")] = 20 << 20,
     json: Annotated[bool, typer.Option("--json", help="Print where it listens as JSON.")] = False,
 ) -> None:
@@ -37,7 +30,7 @@ def serve(
     settings = Settings(
         host=host,
         port=port,
-        grpc_port=(0 if port == 0 else GRPC_PORT) if grpc_port is None else grpc_port,
+        grpc_port=arguments.grpc_port(grpc_port, port),
         data_dir=data_dir or default_data_dir(),
         max_body_bytes=max_body,
     )

@@ -5,31 +5,24 @@ from __future__ import annotations
 import shlex
 import signal
 import threading
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from handrail_agents.redis_client import without_password
+from handrail_harness.cli import arguments
 from handrail_harness.cli.output import print_json, stderr, stdout
-from handrail_harness.receiver.settings import GRPC_PORT, HTTP_PORT
+from handrail_harness.receiver.settings import HTTP_PORT
 from handrail_harness.stack.embedded import EmbeddedStack
-from handrail_harness.store.location import DATA_DIR_VARIABLE, default_data_dir
+from handrail_harness.store.location import default_data_dir
 
 _PARTS = ("redis", "receiver")
 
 
 def up(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port for OTLP over HTTP; 0 takes free ports.")
-    ] = HTTP_PORT,
-    grpc_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help=f"Port for OTLP over gRPC. [default: {GRPC_PORT}, or free]"),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(envvar=DATA_DIR_VARIABLE, help="Where to keep what arrives.")
-    ] = None,
+    port: arguments.HTTPPort = HTTP_PORT,
+    grpc_port: arguments.GRPCPort = None,
+    data_dir: arguments.DataFolder = None,
     env: Annotated[
         bool,
         typer.Option(
@@ -44,15 +37,12 @@ def up(
         stack = EmbeddedStack.find(folder)
         _print(stack, json=json, env=True)
         return
-    free = 0 if port == 0 else GRPC_PORT
     stopping = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with EmbeddedStack(
-            folder, ports=(port, free if grpc_port is None else grpc_port), publish=True
-        ) as stack:
+        with EmbeddedStack(folder, ports=(port, arguments.grpc_port(grpc_port, port)), publish=True) as stack:
             _print(stack, json=json, env=False)
             if not stack.started:
                 return

@@ -1,19 +1,13 @@
-"""What the parts of the store hand to one another: places in the raw log, records, damage, the interface.
+"""What the parts of the store hand to one another: places in the raw log, records, damage.
 
-The Parquet tier will stand behind `SpanStore`, too; nothing in here knows SQLite, files or OTLP's encoding.
+Nothing in here knows SQLite, files or OTLP's encoding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple, Protocol
-
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-from handrail_harness.spans import LogEvent, Span, TraceSummary
+from typing import Literal, NamedTuple
 
 
 class Kind(IntEnum):
@@ -78,48 +72,3 @@ class Damage:
             "unreadable": "record is not an OTLP request",
         }[self.reason]
         return f"segment {self.at.segment}, byte {self.at.offset}: {what}, {self.length} bytes skipped"
-
-
-class SpanStore(Protocol):
-    """Where indexed spans are read from. Nothing is merged, mended or de-duplicated (DESIGN D2)."""
-
-    @property
-    def position(self) -> Position:
-        """The place in the raw log up to which everything is in here."""
-        ...
-
-    def insert(self, items: Sequence[Record | Damage]) -> None:
-        """Add records in their order and move `position` behind the last one, both or neither."""
-        ...
-
-    def trace_request(self, trace_id: str) -> ExportTraceServiceRequest:
-        """Return the spans of one trace as one OTLP request, exactly as they were exported."""
-        ...
-
-    def log_request(self, trace_id: str) -> ExportLogsServiceRequest:
-        """Return the log-based events of one trace as one OTLP request."""
-        ...
-
-    def spans(self, trace_id: str) -> Sequence[Span]:
-        """Return the spans of one trace in the order of their arrival; empty when there are none."""
-        ...
-
-    def events(self, trace_id: str) -> Sequence[LogEvent]:
-        """Return the log-based events of one trace in the order of their arrival."""
-        ...
-
-    def traces_of_run(self, run_id: str) -> Sequence[str]:
-        """Return the ids of the traces that have a span with this `agent.run.id`, oldest first."""
-        ...
-
-    def traces_of_root(self, root_id: str) -> Sequence[str]:
-        """Return the ids of the traces that have a span with this `agent.message.root_id`, oldest first."""
-        ...
-
-    def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
-        """Return the latest traces, newest first."""
-        ...
-
-    def close(self) -> None:
-        """Release files."""
-        ...

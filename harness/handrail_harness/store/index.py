@@ -26,7 +26,7 @@ FILE_NAME = "index.sqlite"
 
 
 class SQLiteIndex:
-    """Implements `SpanStore` on one SQLite file (WAL mode).
+    """Indexed spans in one SQLite file (WAL mode). Nothing is merged, mended or de-duplicated (DESIGN D2).
 
     `moved_aside` is where an unusable older index went, `None` when there was none. Raises `sqlite3.Error`
     and `OSError` when the file cannot be read or written.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -37,6 +40,14 @@ class Context:
         parts = (self.resource, self.scope, self.resource_schema.encode(), self.scope_schema.encode())
         framed = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
         return hashlib.blake2b(framed, digest_size=16).digest()
+
+    def resource_fields(self) -> dict[str, Any]:
+        """Return the fields of an OTLP group of one resource."""
+        return {"resource": Resource.FromString(self.resource), "schema_url": self.resource_schema}
+
+    def scope_fields(self) -> dict[str, Any]:
+        """Return the fields of an OTLP group of one scope."""
+        return {"scope": InstrumentationScope.FromString(self.scope), "schema_url": self.scope_schema}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,35 +168,26 @@ def attribute_of(item: WireSpan | WireLog, name: str) -> str:
     return found
 
 
-def trace_request(rows: list[tuple[Context, bytes]]) -> ExportTraceServiceRequest:
+def trace_request(rows: Iterable[tuple[Context, bytes]]) -> ExportTraceServiceRequest:
     """Put wire spans back into one request, in their order; neighbours of one context share a group."""
     request = ExportTraceServiceRequest()
-    previous = None
-    for context, data in rows:
-        if context != previous:
-            group = request.resource_spans.add(
-                resource=Resource.FromString(context.resource), schema_url=context.resource_schema
-            )
-            scoped = group.scope_spans.add(
-                scope=InstrumentationScope.FromString(context.scope), schema_url=context.scope_schema
-            )
-            previous = context
-        scoped.spans.add().MergeFromString(data)
+    for context, group in groupby(rows, key=_CONTEXT):
+        shared = request.resource_spans.add(**context.resource_fields())
+        spans = shared.scope_spans.add(**context.scope_fields()).spans
+        for _, data in group:
+            spans.add().MergeFromString(data)
     return request
 
 
-def log_request(rows: list[tuple[Context, bytes]]) -> ExportLogsServiceRequest:
+def log_request(rows: Iterable[tuple[Context, bytes]]) -> ExportLogsServiceRequest:
     """Put wire log records back into one request, as `trace_request` does with spans."""
     request = ExportLogsServiceRequest()
-    previous = None
-    for context, data in rows:
-        if context != previous:
-            group = request.resource_logs.add(
-                resource=Resource.FromString(context.resource), schema_url=context.resource_schema
-            )
-            scoped = group.scope_logs.add(
-                scope=InstrumentationScope.FromString(context.scope), schema_url=context.scope_schema
-            )
-            previous = context
-        scoped.log_records.add().MergeFromString(data)
+    for context, group in groupby(rows, key=_CONTEXT):
+        shared = request.resource_logs.add(**context.resource_fields())
+        records = shared.scope_logs.add(**context.scope_fields()).log_records
+        for _, data in group:
+            records.add().MergeFromString(data)
     return request
+
+
+_CONTEXT = itemgetter(0)
