@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from handrail_harness.stack.containers import ContainerStack, docker_problem
+from handrail_harness.stack.containers import ContainerStack
+from handrail_harness.stack.daemon import docker_problem
 
 from .support import Fleet, our_containers
 

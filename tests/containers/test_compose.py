@@ -18,9 +18,13 @@ import pytest
 from handrail_harness.rules import check
 from handrail_harness.sources.jaeger import JaegerSource
 from handrail_harness.stack.collector_container import COLLECTOR_IMAGE
-from handrail_harness.stack.containers import JAEGER_IMAGE, REDIS_IMAGE, is_healthy, publishes_on_loopback
+from handrail_harness.stack.daemon import publishes_on_loopback
+from handrail_harness.stack.health import is_healthy
+from handrail_harness.stack.jaeger_container import JAEGER_IMAGE
 from handrail_harness.stack.rabbitmq_container import RABBITMQ_IMAGE
-from handrail_harness.stack.redis import answers, free_port
+from handrail_harness.stack.redis import answers
+from handrail_harness.stack.redis_container import REDIS_IMAGE
+from handrail_harness.stack.server import free_port
 from handrail_propagation import conventions as names
 
 from .support import Fleet, docker_leftovers, forest_of_run, wait_for

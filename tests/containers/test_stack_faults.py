@@ -14,10 +14,13 @@ import pytest
 
 from handrail_harness.errors import StackError
 from handrail_harness.stack.collector_container import CollectorContainer
-from handrail_harness.stack.containers import Container, ContainerStack, docker_problem, is_healthy
+from handrail_harness.stack.containers import ContainerStack
+from handrail_harness.stack.daemon import docker_problem
+from handrail_harness.stack.health import is_healthy
 from handrail_harness.stack.rabbitmq import answers as rabbitmq_answers
 from handrail_harness.stack.rabbitmq_container import RabbitMQContainer
-from handrail_harness.stack.redis import answers, free_port
+from handrail_harness.stack.redis_container import RedisContainer
+from handrail_harness.stack.server import free_port
 
 from .support import handrail, our_containers
 
@@ -43,33 +46,25 @@ needs_docker = pytest.mark.containers
 
 
 @needs_docker
-def test_dead_container_is_reported_with_its_last_words(stack: ContainerStack) -> None:
-    """A container that ends instead of getting ready is an error with its exit status and log, not a time-out."""
+def test_dead_container_is_reported_with_its_last_words() -> None:
+    """A container that ends instead of getting ready is an error with its exit status and log, and is removed."""
     before = our_containers()
-    dead = Container(stack.redis_image, ports=[6379], command="redis-server --port not-a-number")
-    try:
+    dead = RedisContainer(command="redis-server --port not-a-number")
+    with pytest.raises(StackError, match=r"ended with exit status 1") as caught:
         dead.start()
-        with pytest.raises(StackError, match=r"ended with exit status 1") as caught:
-            dead.wait_until(lambda: answers(f"redis://{dead.address(6379)}/0"), timeout=60)
-    finally:
-        dead.stop()
-    assert stack.redis_image in str(caught.value)
+    assert dead.image in str(caught.value)
     assert "not-a-number" in str(caught.value)
     assert our_containers() == before
 
 
 @needs_docker
-def test_container_that_dies_later_is_reported(stack: ContainerStack) -> None:
+def test_container_that_dies_later_is_reported() -> None:
     """Once a running container has died, asking for its address says so, with its last words."""
-    one = Container(stack.redis_image, ports=[6379]).start()
-    try:
-        one.wait_until(lambda: answers(f"redis://{one.address(6379)}/0"), timeout=60)
+    with RedisContainer() as one:
         one.kill()
         with pytest.raises(StackError, match="ended with exit status 137") as caught:
-            one.address(6379)
+            _ = one.url
         assert "Ready to accept connections" in str(caught.value)
-    finally:
-        one.stop()
 
 
 @needs_docker
@@ -78,8 +73,7 @@ def test_rabbitmq_answers_and_its_death_is_reported() -> None:
     before = our_containers()
     with RabbitMQContainer() as broker:
         assert rabbitmq_answers(broker.url)
-        assert broker._container is not None
-        broker._container.kill()
+        broker.kill()
         with pytest.raises(StackError, match="ended with exit status 137"):
             _ = broker.url
     assert our_containers() == before

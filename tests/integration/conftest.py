@@ -11,7 +11,7 @@ import pytest
 
 from handrail_harness.errors import StackError
 from handrail_harness.stack.certificates import ServerCertificate
-from handrail_harness.stack.containers import docker_problem
+from handrail_harness.stack.daemon import docker_problem
 from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_harness.stack.rabbitmq import RabbitMQServer
 from handrail_harness.stack.rabbitmq_container import RabbitMQContainer

@@ -20,6 +20,7 @@ from handrail_harness.errors import StackError
 from handrail_harness.stack import EmbeddedStack
 from handrail_harness.stack import redis as stack_redis
 from handrail_harness.stack.embedded import without_proxy
+from handrail_harness.stack.server import free_port
 from handrail_propagation.config import Config
 
 pytestmark = pytest.mark.integration
@@ -117,7 +118,7 @@ def test_configured_redis_is_not_started_again(redis_url: str, monkeypatch: pyte
 
 def test_failing_part_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """When Redis cannot be had, the receiver that was started already is stopped again."""
-    monkeypatch.setenv("HANDRAIL_REDIS_URL", f"redis://127.0.0.1:{stack_redis.free_port()}/0")
+    monkeypatch.setenv("HANDRAIL_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     stack = EmbeddedStack()
     with pytest.raises(StackError, match="HANDRAIL_REDIS_URL"):

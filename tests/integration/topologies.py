@@ -16,7 +16,8 @@ import trustme
 
 from handrail_harness.stack.certificates import ServerCertificate
 from handrail_harness.stack.process import Child
-from handrail_harness.stack.redis import RedisServer, find_executable, free_port
+from handrail_harness.stack.redis import RedisServer, find_executable
+from handrail_harness.stack.server import free_port
 
 MASTER = "mymaster"
 SLOTS = 16384

@@ -14,12 +14,12 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from handrail_harness.errors import StackError
 from handrail_harness.stack.process import Child
 from handrail_harness.stack.redis import URL_VARIABLE, RedisServer, answers, configured_url
+from handrail_harness.stack.service import Service
 
 if TYPE_CHECKING:
     from handrail_harness.sources.store import StoreSource
@@ -29,13 +29,15 @@ _LOOPBACK = "127.0.0.1,localhost"
 _STATE = "stack.json"
 
 
-class EmbeddedStack:
+class EmbeddedStack(Service):
     """Redis, receiver and store; a context manager.
 
     `data_dir` is where spans are kept; without one it is a temporary folder that goes with the stack.
     `ports` are the receiver's HTTP and gRPC port, 0 for free ones. With `publish`, a Redis that is started
     here is written down in `data_dir`, so that other stacks there find it.
     """
+
+    patience = 30.0
 
     def __init__(
         self, data_dir: Path | None = None, *, ports: tuple[int, int] = (0, 0), publish: bool = False
@@ -51,19 +53,6 @@ class EmbeddedStack:
         self._receiver: Child | None = None
         self._state: ServerState | None = None
 
-    def start(self) -> EmbeddedStack:
-        """Start or find every part; raises `StackError` with nothing left running."""
-        try:
-            if self._temporary:
-                self.data_dir = Path(tempfile.mkdtemp(prefix="handrail-store-"))
-            self._launch_receiver()  # first: it starts while Redis does
-            self.redis_url = find_redis(self.data_dir) or self._start_redis()
-            self._await_receiver()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
     @classmethod
     def find(cls, data_dir: Path) -> EmbeddedStack:
         """Return the stack that is up in `data_dir`, starting nothing; raises `StackError` when none is."""
@@ -77,7 +66,7 @@ class EmbeddedStack:
                 f"{missing} is up for {data_dir}; start it with `handrail up` in another terminal"
             )
         stack.redis_url = redis_url
-        stack._await_receiver()
+        stack._await_receiver(stack.patience)
         return stack
 
     def stop(self) -> None:
@@ -148,13 +137,13 @@ class EmbeddedStack:
         if self._receiver and not self._receiver.running:
             raise StackError(f"the receiver has ended: {self._receiver.log_tail(1)}")
 
-    def __enter__(self) -> EmbeddedStack:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _begin(self, timeout: float) -> None:
+        """Start or find every part."""
+        if self._temporary:
+            self.data_dir = Path(tempfile.mkdtemp(prefix="handrail-store-"))
+        self._launch_receiver()  # first: it starts while Redis does
+        self.redis_url = find_redis(self.data_dir) or self._start_redis()
+        self._await_receiver(timeout)
 
     def _start_redis(self) -> str:
         self._redis = RedisServer()
@@ -180,12 +169,12 @@ class EmbeddedStack:
         self._receiver = Child(command, log_path=self.data_dir / "receiver.log", leftovers=leftovers)
         self.started.append("receiver")
 
-    def _await_receiver(self) -> None:
+    def _await_receiver(self, timeout: float) -> None:
         from handrail_harness.store.location import ServerState
 
         if self._receiver:
             self._receiver.wait_until(
-                lambda: ServerState.read(self.data_dir) is not None, what="the receiver", timeout=30
+                lambda: ServerState.read(self.data_dir) is not None, what="the receiver", timeout=timeout
             )
         self._state = ServerState.read(self.data_dir)
         if self._state is None:

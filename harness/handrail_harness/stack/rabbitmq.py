@@ -11,32 +11,35 @@ import os
 import secrets
 import shutil
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from handrail_harness.errors import StackError
 from handrail_harness.stack.process import Child
-from handrail_harness.stack.redis import free_port
+from handrail_harness.stack.server import HOST, LocalServer, free_port
 
 if TYPE_CHECKING:
     from handrail_harness.stack.certificates import ServerCertificate
 
-_HOST = "127.0.0.1"
 # Where packages put the script itself: the one on PATH changes the user and the log files (Debian, RPM).
 _PACKAGED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _USER = "handrail"
+_ORDERLY = 30.0  # seconds that writing everything down may take
 
 
-class RabbitMQServer:
+class RabbitMQServer(LocalServer):
     """A `rabbitmq-server` of our own on free loopback ports, with a password, nothing kept on disk.
 
     A context manager; `url` is valid between `start()` and `stop()`. With a `certificate` it also listens for
-    TLS, at `tls_url`. `settings` are more lines of rabbitmq.conf (`frame_max`, `consumer_timeout`, ...).
+    TLS, at `tls_url`. `settings` are more lines of rabbitmq.conf (`frame_max`, `consumer_timeout`, ...). A restart
+    that keeps its data keeps what is durable: Celery's queues, and its messages unless they are sent as transient.
     """
+
+    name = "rabbitmq-server"
+    patience = 90.0
+    _port_taken = "eaddrinuse"
 
     def __init__(
         self,
@@ -45,15 +48,13 @@ class RabbitMQServer:
         certificate: ServerCertificate | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
         self.executable = executable or find_executable()
-        self.port = 0
-        self.tls_port = 0
+        self.tls_port = self._mapper_port = self._cluster_port = 0
+        self._node = ""
         self._certificate = certificate
         self._settings = dict(settings or {})
-        self._password = secrets.token_urlsafe(18)
-        self._folder: Path | None = None
         self._port_mapper: Child | None = None
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -67,71 +68,29 @@ class RabbitMQServer:
             raise StackError("this RabbitMQ does not speak TLS; give it a certificate=")
         return self._address("amqps", self.tls_port)
 
-    @property
-    def pid(self) -> int:
-        """Process id of the running server, 0 when it does not run."""
-        return self._child.pid if self._child and self._child.running else 0
+    def _choose(self) -> None:
+        self.port, self.tls_port, self._mapper_port, self._cluster_port = (free_port() for _ in range(4))
+        self._node = f"handrail-{secrets.token_hex(4)}@localhost"  # its data is kept under its name
 
-    def start(self, *, timeout: float = 90.0) -> RabbitMQServer:
-        """Start the server and wait until it takes connections; raises `StackError` after `timeout` s."""
-        self._folder = Path(tempfile.mkdtemp(prefix="handrail-rabbitmq-"))
-        try:
-            for attempt in (1, 2, 3):
-                try:
-                    self._start_once(self._folder, timeout)
-                except StackError:
-                    # Between finding the free ports and binding them, somebody else may have taken one.
-                    if attempt == 3 or self._child is None or "eaddrinuse" not in self._child.log():
-                        raise
-                    self._end()
-                else:
-                    return self
-        except BaseException:
-            self.stop()
-            raise
-        raise AssertionError("unreachable")
-
-    def stop(self) -> None:
-        """Stop the server and its port mapper, and remove its folder. May be called twice."""
-        self._end()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    def kill(self) -> None:
-        """SIGKILL the server, as a machine that goes down would; `stop` still cleans up."""
-        if self._child:
-            self._child.kill()
-
-    def __enter__(self) -> RabbitMQServer:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _start_once(self, folder: Path, timeout: float) -> None:
-        self.port, self.tls_port, mapper_port, cluster_port = (free_port() for _ in range(4))
+    def _launch(self, folder: Path, timeout: float) -> None:
         config = folder / "rabbitmq.conf"
         config.touch(0o600)
         config.write_text(self._config(), encoding="ascii")
         plugins = folder / "enabled_plugins"
         plugins.write_text("[].\n", encoding="ascii")
         (folder / "env.conf").touch()  # in place of the machine's /etc/rabbitmq/rabbitmq-env.conf
-        name = f"handrail-{secrets.token_hex(4)}@localhost"
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RABBITMQ_")}
         environment |= {
             "HOME": str(folder),  # Erlang makes its cookie there
             "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),  # not in the folder that tests are run in
-            "ERL_EPMD_PORT": str(mapper_port),
-            "ERL_EPMD_ADDRESS": _HOST,
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "ERL_EPMD_ADDRESS": HOST,
             "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
             "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
-            "RABBITMQ_NODENAME": name,
-            "RABBITMQ_DIST_PORT": str(cluster_port),
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_DIST_PORT": str(self._cluster_port),
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_LOGS": "-",
@@ -142,7 +101,7 @@ class RabbitMQServer:
         }
         # One of our own, in the foreground: the one that Erlang starts by itself stays for ever.
         self._port_mapper = Child(
-            [_port_mapper_executable(), "-address", _HOST, "-port", str(mapper_port)],
+            [_port_mapper_executable(), "-address", HOST, "-port", str(self._mapper_port)],
             log_path=folder / "epmd.log",
             env=environment,
             leftovers=[folder],
@@ -150,13 +109,13 @@ class RabbitMQServer:
         self._child = Child(
             [self.executable], log_path=folder / "rabbitmq.log", env=environment, leftovers=[folder]
         )
-        self._child.wait_until(lambda: answers(self.url), what="rabbitmq-server", timeout=timeout)
+        self._child.wait_until(lambda: answers(self.url), what=self.name, timeout=timeout)
 
     def _config(self) -> str:
         settings = {
-            "listeners.tcp.local": f"{_HOST}:{self.port}",
+            "listeners.tcp.local": f"{HOST}:{self.port}",
             "default_user": _USER,
-            "default_pass": self._password,
+            "default_pass": self.password,
             "default_user_tags.administrator": "true",
             # The machine's disk is somebody else's to watch; a test must not be blocked by it.
             "disk_free_limit.absolute": "50MB",
@@ -164,7 +123,7 @@ class RabbitMQServer:
         }
         if self._certificate is not None:
             settings |= {
-                "listeners.ssl.local": f"{_HOST}:{self.tls_port}",
+                "listeners.ssl.local": f"{HOST}:{self.tls_port}",
                 "ssl_options.cacertfile": str(self._certificate.authority),
                 "ssl_options.certfile": str(self._certificate.certificate),
                 "ssl_options.keyfile": str(self._certificate.key),
@@ -174,10 +133,16 @@ class RabbitMQServer:
         return "".join(f"{name} = {value}\n" for name, value in settings.items())
 
     def _address(self, scheme: str, port: int) -> str:
-        return f"{scheme}://{_USER}:{quote(self._password, safe='')}@{_HOST}:{port}//"
+        return f"{scheme}://{_USER}:{quote(self.password, safe='')}@{HOST}:{port}//"
 
-    def _end(self) -> None:
-        # Nothing on its disk is wanted any more, so that its orderly shutdown of several seconds is not either.
+    def _forget(self, folder: Path) -> None:
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+    def _end(self, *, orderly: bool) -> None:
+        if orderly and self._child:
+            self.resume()
+            self._child.close(grace=_ORDERLY)
+        # Where nothing on its disk is wanted any more, its orderly shutdown of several seconds is not either.
         for child in (self._child, self._port_mapper):
             if child:
                 child.kill()

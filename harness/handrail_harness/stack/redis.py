@@ -8,36 +8,35 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import secrets
 import shutil
-import signal
-import socket
 import sysconfig
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from handrail_agents.redis_client import ERRORS, connect, without_password
 from handrail_harness.errors import StackError
 from handrail_harness.stack.process import Child
+from handrail_harness.stack.server import HOST, LocalServer
 
 if TYPE_CHECKING:
     from handrail_harness.stack.certificates import ServerCertificate
 
 URL_VARIABLE = "HANDRAIL_REDIS_URL"
-_HOST = "127.0.0.1"
 
 
-class RedisServer:
+class RedisServer(LocalServer):
     """A `redis-server` of our own on a free loopback port, with a password, nothing kept on disk.
 
     A context manager; `url` is valid between `start()` and `stop()`. With a `certificate` it speaks TLS, and only
     that. `settings` are more lines of redis.conf (`cluster-enabled`, `replicaof`, ...). `password` is one of its own
     unless given: the nodes of a cluster, or a master and its replicas, share one.
     """
+
+    name = "redis-server"
+    patience = 15.0
+    _port_taken = "Address already in use"
 
     def __init__(
         self,
@@ -47,59 +46,31 @@ class RedisServer:
         settings: Mapping[str, str] | None = None,
         password: str | None = None,
     ) -> None:
+        super().__init__(password)
         self.executable = executable or find_executable()
-        self.port = 0
         self._certificate = certificate
         self._settings = dict(settings or {})
-        self.password = password or secrets.token_urlsafe(18)
-        self._folder: Path | None = None
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
         """Redis URL of database 0, password included: for environments, never for logs."""
-        address = f":{self.password}@{_HOST}:{self.port}/0"
+        address = f":{self.password}@{HOST}:{self.port}/0"
         if self._certificate is None:
             return f"redis://{address}"
         query = urlencode({"ssl_cert_reqs": "required", "ssl_ca_certs": str(self._certificate.authority)})
         return f"rediss://{address}?{query}"
 
-    @property
-    def pid(self) -> int:
-        """Process id of the running server, 0 when it does not run."""
-        return self._child.pid if self._child and self._child.running else 0
-
-    def start(self) -> RedisServer:
-        """Start the server and wait until it answers; raises `StackError` when it does not."""
-        self._folder = Path(tempfile.mkdtemp(prefix="handrail-redis-"))
-        try:
-            for attempt in (1, 2, 3):
-                self.port = free_port()
-                try:
-                    self._start_once(self._folder)
-                except StackError:
-                    # Between finding the free port and binding it, somebody else may have taken it.
-                    in_use = self._child is not None and "Address already in use" in self._child.log()
-                    if attempt == 3 or not in_use:
-                        raise
-                else:
-                    return self
-        except BaseException:
-            self.stop()
-            raise
-        raise AssertionError("unreachable")
-
-    def _start_once(self, folder: Path) -> None:
+    def _launch(self, folder: Path, timeout: float) -> None:
         config = folder / "redis.conf"
         # A file and not arguments: the password must not be in the process list.
         config.touch(0o600)
         config.write_text(self._config(folder), encoding="ascii")
         self._child = Child([self.executable, str(config)], log_path=folder / "redis.log", leftovers=[folder])
-        self._child.wait_until(self._answers, what="redis-server", timeout=15)
+        self._child.wait_until(lambda: answers(self.url), what=self.name, timeout=timeout)
 
     def _config(self, folder: Path) -> str:
         settings = {
-            "bind": _HOST,
+            "bind": HOST,
             "port": str(self.port),
             "requirepass": self.password,
             "save": '""',
@@ -119,62 +90,17 @@ class RedisServer:
         settings |= self._settings
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
-    def _answers(self) -> bool:
-        return answers(self.url)
+    def _save(self) -> None:
+        save(self.url)
 
-    def kill(self) -> None:
-        """SIGKILL the server, as a machine that goes down would; `stop` still cleans up."""
-        if self._child:
-            self._child.kill()
+    def _forget(self, folder: Path) -> None:
+        (folder / "dump.rdb").unlink(missing_ok=True)
 
-    def restart(self, *, keep: bool = True) -> None:
-        """Stop the server and start it again on the same port; with `keep` it has the same data, else none.
-
-        Raises `StackError` when it does not come back, or does not run.
-        """
-        if self._folder is None or not self.pid:
-            raise StackError("redis-server does not run, so it cannot be restarted; start it first")
-        if keep:
-            client = connect(self.url)
-            try:
-                client.save()
-            finally:
-                client.close()
-        else:
-            (self._folder / "dump.rdb").unlink(missing_ok=True)
-        self._stop_server()
-        self._start_once(self._folder)
-
-    def pause(self) -> None:
-        """Let the server hang with its connections open: SIGSTOP."""
-        if self._child:
-            self._child.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused server go on: SIGCONT."""
-        if self._child:
-            self._child.send_signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """Stop the server and remove its folder. May be called twice."""
-        self._stop_server()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    def _stop_server(self) -> None:
+    def _end(self, *, orderly: bool) -> None:
         if self._child:
             self.resume()  # a paused one would only go by SIGKILL
             self._child.close(grace=5)
             self._child = None
-
-    def __enter__(self) -> RedisServer:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def configured_url() -> str | None:
@@ -233,9 +159,10 @@ def answers(url: str, *, timeout: float = 1.0) -> bool:
     return False
 
 
-def free_port() -> int:
-    """Return a TCP port that was free on the loopback interface a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def save(url: str) -> None:
+    """Have the Redis at `url` write its data to its disk now (SAVE); raises redis-py's errors."""
+    client = connect(url)
+    try:
+        client.save()
+    finally:
+        client.close()

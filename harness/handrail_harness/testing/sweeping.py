@@ -56,7 +56,7 @@ def _containers(label: str) -> Iterator[str]:
     from testcontainers.core.docker_client import DockerClient
     from testcontainers.core.labels import LABEL_SESSION_ID
 
-    from handrail_harness.stack.containers import docker_problem
+    from handrail_harness.stack.daemon import docker_problem
 
     problem = docker_problem()
     if problem:
