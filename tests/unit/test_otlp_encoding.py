@@ -322,6 +322,10 @@ def test_tables_stay_small() -> None:
     assert 0 < len(requests._cache) <= requests._MAX_CACHED
     assert all(len(key.known or ()) <= values.MAX_VALUES for key in keys.values())
     assert any(key.known is None for key in keys.values())
+    for length in range(2 * values.MAX_PREFIXES):
+        encode_spans([span(attributes={"text": f"{length}" + "x" * length})])
+    assert any(key.prefixes for key in keys.values())
+    assert all(len(key.prefixes) <= values.MAX_PREFIXES for key in keys.values())
 
 
 def test_texts_are_the_same_remembered_or_not() -> None:

@@ -18,7 +18,15 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from handrail_propagation.messagespan import MessageSpan
 from handrail_propagation.otlp.values import MAX_LENGTH, Attributes, delimited, text
-from handrail_propagation.otlp.wire import Unusual, fields, pack_fixed32, pack_fixed64, varint, varint32
+from handrail_propagation.otlp.wire import (
+    TABLE_SIZE,
+    Unusual,
+    fields,
+    pack_fixed32,
+    pack_fixed64,
+    varint,
+    varint32,
+)
 
 _LAYOUT_KNOWN: Final = tuple(SpanContext(1, 2, True, TraceFlags(1), TraceState()))[:5] == (1, 2, True, 1, {})
 """Whether a span context is the tuple that it is in 1.45: its properties are slow."""
@@ -26,6 +34,7 @@ _TYPES: Final = (ReadableSpan, RecordingSpan, Span, MessageSpan) if _LAYOUT_KNOW
 """Subclasses of others may say something else than what is in their fields."""
 
 KINDS: Final = {kind.value: bytes((0x30, kind.value + 1)) for kind in SpanKind}
+_UNSET: Final = StatusCode.UNSET  # not each time: a look at an Enum's member is slow
 _LOCAL: Final = 0x100
 _REMOTE: Final = 0x300
 STATUS_UNSET: Final = b"\x7a\x00"
@@ -40,11 +49,14 @@ _ATTRIBUTES: Final = Attributes(0x4A)
 _EVENT: Final = fields(0x5A)
 _EVENT_NAME: Final = fields(0x12)
 _EVENT_ATTRIBUTES: Final = Attributes(0x1A)
-_LINK: Final = fields(0x6A)
+_LINK: Final = [start + b"\n\x10" for start in fields(0x6A)]
+"""What stands before a link's trace id."""
+_LINK_SIZE: Final = 18 + 10 + 5  # ids and flags
 _LINK_ATTRIBUTES: Final = Attributes(0x22)
 _STATUS: Final = fields(0x7A)
 _STATUS_MESSAGE: Final = fields(0x12)
 
+_BOUNDED: Final[Any] = BoundedList  # its stub does not have its fields
 _MAX_NAMES: Final = 1024
 _pack_times = Struct("<BQBQ").pack
 _STATUS_CODES: Final = {0: b"", 1: b"\x18\x01", 2: b"\x18\x02"}
@@ -68,43 +80,61 @@ def encode_plain_span(span: ReadableSpan) -> bytes:
     context, parent = span._context, span._parent
     if type(context) is not SpanContext or type(span._kind) is not SpanKind:
         raise Unusual
-    items, events, links = span._attributes, span._events, span._links
+    items = span._attributes
+    events: Any = span._events
+    links: Any = span._links
     try:
-        trace_id, span_id, _, _, state, _ = context
+        trace_id, span_id, _, _, state, _ = context  # its properties are slow
         parts = [b"\n\x10", trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big")]
+        append = parts.append
         if state:
-            parts.append(encode_trace_state(state))
+            append(encode_trace_state(state))
+        flags = SPAN_LOCAL
         if parent:
-            parts.append(b'"\x08')
-            parts.append(parent.span_id.to_bytes(8, "big"))
-        parts.append(_names.get(span._name) or encode_name(span._name))
+            if type(parent) is not SpanContext:
+                raise Unusual
+            _, parent_id, is_remote, _, _, _ = parent
+            append(b'"\x08')
+            append(parent_id.to_bytes(8, "big"))
+            if is_remote:
+                flags = SPAN_REMOTE
+        append(_names.get(span._name) or encode_name(span._name))
         # Not `.value`: a property of Enum, and slow
-        parts.append(KINDS[span._kind._value_])
+        append(KINDS[span._kind._value_])
         start, end = span._start_time, span._end_time
         if start and end:
-            parts.append(_pack_times(0x39, start, 0x41, end))
+            append(_pack_times(0x39, start, 0x41, end))
         elif start:
-            parts.append(b"9" + pack_fixed64(start))
+            append(b"9" + pack_fixed64(start))
         elif end:
-            parts.append(b"A" + pack_fixed64(end))
-        if items:
-            parts.append(_ATTRIBUTES.encode(items))
-        if type(items) is BoundedAttributes and items.dropped:
-            parts.append(b"P" + varint32(items.dropped))
-        if events:
+            append(b"A" + pack_fixed64(end))
+        if type(items) is BoundedAttributes:
+            if items._dict:
+                append(_ATTRIBUTES.encode(items))
+            if items.dropped:
+                append(b"P" + varint32(items.dropped))
+        elif items:
+            append(_ATTRIBUTES.encode(items))
+        if type(events) is _BOUNDED:
+            if events._dq:
+                parts += [_event(event) for event in tuple(events._dq)]
+            if events.dropped:
+                append(b"`" + varint32(events.dropped))
+        elif events:
             parts += [_event(event) for event in events]
-        if type(events) is BoundedList and events.dropped:
-            parts.append(b"`" + varint32(events.dropped))
-        if links:
+        if type(links) is _BOUNDED:
+            if links._dq:
+                parts += [_link(link) for link in tuple(links._dq)]
+            if links.dropped:
+                append(b"p" + varint32(links.dropped))
+        elif links:
             parts += [_link(link) for link in links]
-        if type(links) is BoundedList and links.dropped:
-            parts.append(b"p" + varint32(links.dropped))
         status = span._status
-        if status is None or status._description or status._status_code is not StatusCode.UNSET:
-            parts.append(encode_status(status))
+        if status is None or status._description or status._status_code is not _UNSET:
+            append(encode_status(status))
         else:
-            parts.append(STATUS_UNSET)
-        parts.append(SPAN_REMOTE if parent and parent.is_remote else SPAN_LOCAL)
+            append(STATUS_UNSET)
+        append(flags)
         return b"".join(parts)
     except (AttributeError, TypeError, ValueError, OverflowError, LookupError, StructError) as error:
         raise Unusual from error
@@ -141,7 +171,7 @@ def encode_status(status: Status | None) -> bytes:
     """Return the field of a span's status."""
     if status is None:
         return b""
-    code = _STATUS_CODES[status._status_code.value]
+    code = _STATUS_CODES[status._status_code._value_]
     if not status._description:
         return b"\x7a" + varint(len(code)) + code
     return delimited(_STATUS, text(_STATUS_MESSAGE, status._description) + code)
@@ -152,27 +182,37 @@ def _event(event: Any) -> bytes:
         raise Unusual
     content = b"\x09" + pack_fixed64(event._timestamp) if event._timestamp else b""
     content += _event_names.get(event._name) or _event_name(event._name)
-    if items := event._attributes:
+    items = event._attributes
+    if type(items) is BoundedAttributes:
+        if items._dict:
+            content += _EVENT_ATTRIBUTES.encode(items)
+        if items.dropped:
+            content += b"\x20" + varint32(items.dropped)
+    elif items:
         content += _EVENT_ATTRIBUTES.encode(items)
-    if type(items) is BoundedAttributes and items.dropped:
-        content += b"\x20" + varint32(items.dropped)
     return delimited(_EVENT, content)
 
 
 def _link(link: Any) -> bytes:
-    if type(link) is not Link:
-        raise Unusual
-    if type(link._context) is not SpanContext:
+    if type(link) is not Link or type(link._context) is not SpanContext:
         raise Unusual
     return encode_link(link._context, link._attributes)
 
 
 def encode_link(context: SpanContext, items: Any) -> bytes:
     """Return a link to `context` with attributes `items`."""
-    trace_id, span_id, remote, *_ = context
-    content = b"\n\x10%b\x12\x08%b" % (trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"))
-    if items:
-        content += _LINK_ATTRIBUTES.encode(items)
-    if type(items) is BoundedAttributes and items.dropped:
-        content += b"\x28" + varint32(items.dropped)
-    return delimited(_LINK, content + (_LINK_REMOTE if remote else _LINK_LOCAL))
+    trace_id, span_id, remote, _, _, _ = context
+    flags = _LINK_REMOTE if remote else _LINK_LOCAL
+    extra = b""
+    if type(items) is BoundedAttributes:
+        if items._dict:
+            extra = _LINK_ATTRIBUTES.encode(items)
+        if items.dropped:
+            extra += b"\x28" + varint32(items.dropped)
+    elif items:
+        extra = _LINK_ATTRIBUTES.encode(items)
+    size = _LINK_SIZE + len(extra)
+    head = _LINK[size] if size < TABLE_SIZE else b"\x6a" + varint(size) + b"\n\x10"
+    return b"".join(
+        (head, trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big"), extra, flags)
+    )

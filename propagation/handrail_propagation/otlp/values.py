@@ -19,6 +19,8 @@ MAX_KEYS: Final = 2048
 """Attribute names that are remembered for a field, before all are forgotten."""
 MAX_LENGTH: Final = 128
 """Characters of a name or value that is remembered."""
+MAX_PREFIXES: Final = 128
+"""Lengths of texts of an attribute whose beginnings are remembered."""
 MAX_VALUES: Final = 64
 """Values that are remembered of an attribute; one with more of them is taken to be different each time."""
 
@@ -31,7 +33,8 @@ _SHORT: Final = 126
 _ARRAY_TEXT: Final = [bytes((0x0A, length + 2, 0x0A, length)) for length in range(_SHORT)]
 """What stands before a text of that length in an `ArrayValue`."""
 _ARRAY_VALUE: Final = [bytes((length + 2, 0x2A, length)) for length in range(_SHORT)]
-"""What stands before an array of that length as the value of a `KeyValue`."""
+_MAP_VALUE: Final = [bytes((length + 2, 0x32, length)) for length in range(_SHORT)]
+"""What stands before an array or map of that length as the value of a `KeyValue`."""
 _ARRAY_INT: Final = [bytes((0x0A, 2, 0x18, number)) for number in range(128)]
 
 
@@ -90,9 +93,10 @@ def _array(values: Sequence[Any], depth: int) -> bytes:
     for value in values:
         kind = type(value)
         if kind is str:
-            data = utf8(value)
+            data = value.encode()
             if (size := len(data)) < _SHORT:
-                append(_ARRAY_TEXT[size] + data)
+                append(_ARRAY_TEXT[size])
+                append(data)
                 continue
         elif kind is int and 0 <= value < 128:
             append(_ARRAY_INT[value])
@@ -113,7 +117,7 @@ class _Key:
         self.false = delimited(table, self.start + b"\x02\x10\x00")
         self.double = delimited(table, self.start + b"\x09!" + bytes(8))[:-8]
         self.known: dict[str | int, bytes] | None = {}
-        """Value → the whole field; `None` for an attribute that has too many."""
+        """Value → the whole field; `None` for an attribute that has too many, or long ones."""
         self.prefixes: dict[int, bytes] = {}
         """Length of a text → everything before it."""
 
@@ -130,10 +134,10 @@ class Attributes:
 
     def encode(self, items: Mapping[str, Any] | None, depth: int = 0) -> bytes:
         """Return the fields; raises `Unusual` for anything that the stock encoder had better look at."""
-        if not items:
-            return b""
         if type(items) is BoundedAttributes:
             items = items._dict  # its own iterator makes two Python calls an item
+        elif not items:
+            return b""
         elif type(items) not in _MAPPINGS:
             raise Unusual
         if depth > MAX_DEPTH:
@@ -142,37 +146,47 @@ class Attributes:
         append = parts.append
         keys = self._keys
         value: Any
-        for name, value in items.items():
-            key = keys.get(name) or self._key(name)
-            kind = type(value)
-            if kind is str or kind is int:
-                known = key.known
-                if known is not None:
-                    field = known.get(value)
-                    append(self._new(key, known, value) if field is None else field)
-                    continue
+        try:
+            for name, value in items.items():
+                try:
+                    key = keys[name]
+                except KeyError:
+                    key = self._key(name)
+                kind = type(value)
                 if kind is str:
-                    data = utf8(value)
-                    if (size := len(data)) < _SHORT:
-                        append(key.prefixes.get(size) or self._prefix(key, size))
-                        append(data)
+                    known = key.known
+                    if known is not None:
+                        append(known.get(value) or self._new(key, known, value))
                         continue
-            elif kind is bool:
-                append(key.true if value else key.false)
-                continue
-            elif kind is float:
-                append(key.double)
-                append(pack_double(value))
-                continue
-            elif kind is tuple:
-                data = _array(value, depth + 1)
-                if (size := len(data)) < _SHORT and len(key.start) <= 2 * MAX_LENGTH:
-                    append(self._table[len(key.start) + size + 3] + key.start + _ARRAY_VALUE[size])
+                    data = value.encode()
+                    size = len(data)
+                    append(key.prefixes.get(size) or self._prefix(key, size))
                     append(data)
-                    continue
-                append(delimited(self._table, key.start + _counted(_ARRAY, data)))
-                continue
-            append(self._field(key, value, depth))
+                elif kind is bool:
+                    append(key.true if value else key.false)
+                elif kind is int and (known := key.known) is not None:
+                    append(known.get(value) or self._new(key, known, value))
+                elif kind is float:
+                    append(key.double)
+                    append(pack_double(value))
+                elif kind is tuple or kind is dict:
+                    if kind is tuple:
+                        data, heads = _array(value, depth + 1), _ARRAY_VALUE
+                    else:
+                        data, heads = _MAP_ITEMS.encode(value, depth + 1), _MAP_VALUE
+                    start = key.start
+                    if (size := len(data)) < _SHORT and len(start) <= 2 * MAX_LENGTH:
+                        append(self._table[len(start) + size + 3])
+                        append(start)
+                        append(heads[size])
+                        append(data)
+                    else:
+                        field = delimited(_ARRAY if kind is tuple else _MAP, data)
+                        append(delimited(self._table, start + varint(len(field)) + field))
+                else:
+                    append(self._field(key, value, depth))
+        except UnicodeEncodeError:
+            raise Unusual from None
         return b"".join(parts)
 
     def _key(self, name: Any) -> _Key:
@@ -187,26 +201,22 @@ class Attributes:
 
     def _new(self, key: _Key, known: dict[str | int, bytes], value: str | int) -> bytes:
         field = self._field(key, value, 0)
-        if len(field) <= 2 * MAX_LENGTH:
-            if len(known) < MAX_VALUES:
-                known[value] = field
-            else:
-                key.known = None
+        if len(field) <= 2 * MAX_LENGTH and len(known) < MAX_VALUES:
+            known[value] = field
+        else:
+            key.known = None
         return field
 
     def _prefix(self, key: _Key, size: int) -> bytes:
-        key.prefixes[size] = prefix = self._field(key, "x" * size, 0)[: -size or None]
+        """Return what stands before a text of `size` bytes."""
+        prefix = self._field(key, "x" * size, 0)[: -size or None]
+        if len(key.prefixes) < MAX_PREFIXES:
+            key.prefixes[size] = prefix
         return prefix
 
     def _field(self, key: _Key, value: Any, depth: int) -> bytes:
         content = any_value(value, depth)
         return delimited(self._table, key.start + varint(len(content)) + content)
-
-
-def _counted(table: list[bytes], content: bytes) -> bytes:
-    """Return a length-delimited field, and its length before it."""
-    field = delimited(table, content)
-    return varint(len(field)) + field
 
 
 _MAP_ITEMS: Final = Attributes(0x0A)
