@@ -9,46 +9,65 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from handrail_harness.cli.output import print_error
 from handrail_propagation.errors import HandrailError
 
+# One module per sub-command, each with a function (or an application of its own sub-commands) of that name. The
+# order is the order of `handrail --help`.
+COMMANDS = (
+    "demo",
+    "investigate",
+    "check",
+    "conformance",
+    "run",
+    "worker",
+    "up",
+    "serve",
+    "traces",
+    "forward",
+    "show",
+    "sweep",
+    "spool",
+)
+_NOT_LOADED = TyperCommand("not loaded")
+
+
+class _Commands(TyperGroup):
+    """Imports the module of a sub-command when it is asked for: all of them together take over a second."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = dict.fromkeys(COMMANDS, _NOT_LOADED)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the sub-command of a name, `None` where there is none."""
+        if self.commands.get(cmd_name) is _NOT_LOADED:
+            self.commands[cmd_name] = _load(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+def _load(name: str) -> Any:
+    found = getattr(importlib.import_module(f"handrail_harness.cli.{name}"), name)
+    if not isinstance(found, typer.Typer):
+        command = found
+        found = typer.Typer(add_completion=False)
+        found.command(name)(command)
+    return typer.main.get_command(found)
+
+
 app = typer.Typer(
     name="handrail",
+    cls=_Commands,
     help="Multi-agent decision tracing over message queues: what did it do, why, and what did it touch.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-# One module per sub-command, each with a function of its own name. The order is the order of `handrail
-# --help`.
-COMMANDS = {
-    "demo": "demo",
-    "investigate": "investigate",
-    "check": "check",
-    "conformance": "conformance",
-    "run": "run",
-    "worker": "worker",
-    "up": "up",
-    "serve": "serve",
-    "traces": "traces",
-    "forward": "forward",
-    "show": "show",
-    "sweep": "sweep",
-    "spool": "spool",
-}
-
-for _name, _module in COMMANDS.items():
-    _command = importlib.import_module(f"handrail_harness.cli.{_module}")
-    _found = getattr(_command, _name)
-    if isinstance(_found, typer.Typer):
-        app.add_typer(_found, name=_name)
-    else:
-        app.command(_name)(_found)
 
 
 @app.callback()
@@ -66,7 +85,7 @@ def run() -> None:
     if "--debug" in sys.argv[1:]:  # accepted anywhere on the line, as people type it at the end
         sys.argv[1:] = ["--debug", *(word for word in sys.argv[1:] if word != "--debug")]
     try:
-        app()
+        app(prog_name="handrail")
     except (HandrailError, TimeoutError) as error:
         if os.environ.get("HANDRAIL_DEBUG"):
             raise

@@ -13,7 +13,9 @@ from handrail_harness.cli.output import print_error, print_json, stdout
 from handrail_propagation import ConfigurationError
 from handrail_propagation.spool.accounting import Account, Line, account
 
-spool = typer.Typer(name="spool", help="Look into a spool folder.", no_args_is_help=True)
+spool = typer.Typer(
+    name="spool", help="Look into a spool folder.", no_args_is_help=True, add_completion=False
+)
 
 
 @spool.callback()
