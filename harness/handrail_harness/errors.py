@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class StackError(HandrailError):
-    """A part of the stack could not be started; `handrail doctor` or --debug shows why."""
+    """A part of the stack could not be started; --debug shows why."""
 
 
 class SourceError(HandrailError):
