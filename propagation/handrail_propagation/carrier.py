@@ -37,6 +37,7 @@ __all__ = ["Received", "extract", "inject", "process_span", "send_span"]
 CREATION_CONTEXT = MappingProxyType({names.LINK_TYPE: names.LINK_CREATION_CONTEXT})
 SPAN_KEY = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """OpenTelemetry's own key for the current span of a context."""
+RETRY_OF = MappingProxyType({names.LINK_TYPE: names.LINK_RETRY_OF})
 _CLAIMED = MappingProxyType({names.LINK_TYPE: names.LINK_CLAIMED})
 
 
@@ -157,6 +158,7 @@ def process_span(
     message_id: str | None = None,
     attempt: int = 1,
     redelivered: bool | None = None,
+    retry_of: SpanContext | None = None,
     sent_at: float | None = None,
     client_id: str | None = None,
     attributes: Mapping[str, Any] | None = None,
@@ -167,8 +169,8 @@ def process_span(
     `destination` is the queue that the message was taken from; it decides about `trust`, where that is not
     given. The span and the message's baggage are current inside. One delivery is one span: a message that comes again
     is another attempt, from 1, under the same `send`. `redelivered` (default: `attempt` above 1) says that the
-    broker has delivered it before; `sent_at` is when it was sent, in seconds since the epoch, if the message
-    says so; `client_id` names the consumer.
+    broker has delivered it before; `retry_of` is the span of the attempt before, where that is known; `sent_at` is
+    when it was sent, in seconds since the epoch, if the message says so; `client_id` names the consumer.
 
     An exception ends the span as failed, with the exception's type and never its text, and passes on.
     """
@@ -181,12 +183,15 @@ def process_span(
     if sent_at is not None:
         described[names.MESSAGE_ENQUEUED_AT] = datetime.fromtimestamp(sent_at, UTC).isoformat()
         described[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, time.time() - sent_at), 6)
+    links = received.links()
+    if retry_of is not None:
+        links.append((retry_of, RETRY_OF))
     span = telemetry.tracer().start_span(
         f"{names.OPERATION_PROCESS} {destination}",
         context=received.context,
         kind=SpanKind.CONSUMER,
         attributes=described,
-        links=[Link(*link) for link in received.links()],
+        links=[Link(*link) for link in links],
     )
     with _current(span, set_span_in_context(span, received.context), system, destination, send=False):
         yield span

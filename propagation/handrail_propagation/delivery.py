@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache, wraps
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from celery import states
@@ -272,7 +271,7 @@ def start_process_span(
         return get_current_span(context)
     links = received.links()
     if "retry_of" in sent and (before := _span_context(sent["retry_of"])) is not None:
-        links.append((before, _RETRY_OF))
+        links.append((before, carrier.RETRY_OF))
     info = request.get("delivery_info")
     if start_time is None:
         start_time = time.time_ns()
@@ -296,9 +295,6 @@ def start_process_span(
         ids=chosen[1] if isinstance(chosen, tuple) and are_ids(chosen[1]) else b"",
         start_time=start_time,
     )
-
-
-_RETRY_OF = MappingProxyType({names.LINK_TYPE: names.LINK_RETRY_OF})
 
 
 class _Details(NamedTuple):

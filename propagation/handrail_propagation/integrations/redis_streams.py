@@ -5,13 +5,14 @@ The trace headers are fields of the entry beside the application's own; the id o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, SpanContext
 
-from handrail_propagation import carrier
+from handrail_propagation import carrier, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.trust import Trust
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Consumer", "Delivery", "add"]
 
+_log = logging.getLogger(__name__)
 _SYSTEM: Final = "redis"
+_NOTE_SECONDS: Final = 86_400
+"""How long it is noted which span a failed attempt had."""
 _HEADERS: Final = frozenset({names.HEADER_TRACEPARENT, names.HEADER_TRACESTATE, names.HEADER_BAGGAGE})
 
 
@@ -60,7 +64,8 @@ class Delivery:
         """Span around the work; the entry is acknowledged (XACK) at its end, unless an exception passes.
 
         What was not acknowledged stays pending, and is delivered again by `Consumer.read` once it has been idle
-        for `claim_after`. The exception passes on, and so does one of the acknowledgement.
+        for `claim_after`. The exception passes on, and so does one of the acknowledgement. What failed leaves a note in
+        Redis, with a time to live, so that the next attempt is linked (`retry_of`) to it.
         """
         consumer = self._consumer
         with carrier.process_span(
@@ -69,19 +74,51 @@ class Delivery:
             system=_SYSTEM,
             message_id=self.id,
             attempt=self.attempt,
+            retry_of=self._attempt_before(),
             sent_at=_milliseconds(self.id),
             client_id=consumer.name,
             attributes={names.MESSAGING_CONSUMER_GROUP: consumer.group},
             trust=consumer.trust,
         ) as span:
-            yield span
-            self.ack()
+            try:
+                yield span
+                self.ack()
+            except BaseException:
+                self._note(span.get_span_context())
+                raise
 
     def ack(self) -> None:
         """Acknowledge the entry now, so that it is not delivered again whatever happens afterwards."""
         if not self._settled:
             self._consumer.client.xack(self._consumer.stream, self._consumer.group, self.id)
             self._settled = True
+            if self.attempt > 1:
+                self._keeping_notes(lambda client, key: client.delete(key))
+
+    def _note(self, span: SpanContext) -> None:
+        if not self._settled and span.is_valid:
+            note = f"{self.attempt} {tracecontext.format_traceparent(span)}"
+            self._keeping_notes(lambda client, key: client.set(key, note, ex=_NOTE_SECONDS))
+
+    def _attempt_before(self) -> SpanContext | None:
+        """Return the span of the attempt before, if that is what was noted last."""
+        if self.attempt == 1:
+            return None
+        note = _text(self._keeping_notes(lambda client, key: client.get(key)) or "")
+        attempt, _, traceparent = note.partition(" ")
+        return tracecontext.parse((traceparent,), ()) if attempt == str(self.attempt - 1) else None
+
+    def _keeping_notes(self, command: Callable[[Redis, str], Any]) -> Any:
+        """Do something with this entry's note; without one there is no link, and the work goes on."""
+        from redis.exceptions import RedisError
+
+        consumer = self._consumer
+        key = f"{consumer.stream}:{consumer.group}:attempt:{self.id}"
+        try:
+            return command(consumer.client, key)
+        except RedisError:
+            _log.warning("no note of the attempts at %s in %s", self.id, consumer.stream, exc_info=True)
+            return None
 
 
 class Consumer:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -60,6 +61,11 @@ def attempts_of(scene: Scene, number: int) -> list[Span]:
         send.attributes[names.MESSAGING_MESSAGE_ID]
     }
     return found
+
+
+def retry_of(span: Span) -> list[str]:
+    """Ids of the spans that one is linked to as the attempt before it."""
+    return [link.span_id for link in span.links if link.attributes[names.LINK_TYPE] == names.LINK_RETRY_OF]
 
 
 @over("redis", "rabbitmq")
@@ -122,18 +128,58 @@ def test_a_stream_entry_is_claimed_and_counted(scene: Scene, redis_url: str, opt
         taken: list[redis_streams.Delivery] = []
         wait_for(lambda: bool(taken.extend(second.read()) or taken), "the second delivery")  # it dies
         wait_for(lambda: bool(taken.extend(third.read()) or taken[1:]), "the third delivery")
-        with taken[1].process():
-            pass
-        taken[1].ack()
+        with pytest.raises(ValueError, match="secret text"), taken[1].process():
+            raise ValueError("secret text")
+        wait_for(lambda: bool(taken.extend(first.read()) or taken[2:]), "the fourth delivery")
+        with taken[2].process():
+            assert client.keys(f"{stream}:*")
+        taken[2].ack()
         assert client.xpending(stream, "shipping")["pending"] == 0
         assert third.read(block=0.01) == []
-    failed, done = attempts_of(scene, 2)
-    assert [span.attributes[names.MESSAGE_ATTEMPT] for span in (failed, done)] == [1, 3]
-    assert [span.attributes[names.MESSAGE_REDELIVERED] for span in (failed, done)] == [False, True]
-    assert failed.attributes[names.ERROR_TYPE] == "ValueError"
-    assert "secret text" not in repr(failed)
+        assert client.keys(f"{stream}:*") == [], "a note of the attempts is left"
+    failed, again, done = attempts_of(scene, 3)
+    assert [span.attributes[names.MESSAGE_ATTEMPT] for span in (failed, again, done)] == [1, 3, 4]
+    assert [span.attributes[names.MESSAGE_REDELIVERED] for span in (failed, again, done)] == [
+        False,
+        True,
+        True,
+    ]
+    assert [failed.attributes[names.ERROR_TYPE], again.attributes[names.ERROR_TYPE]] == ["ValueError"] * 2
+    assert "secret text" not in repr((failed, again))
     assert names.ERROR_TYPE not in done.attributes
-    assert done.attributes[names.MESSAGING_CLIENT_ID] == "ship-2"
+    assert done.attributes[names.MESSAGING_CLIENT_ID] == "ship-0"
+    # Who died in the second attempt left nothing that could be linked to.
+    assert [retry_of(span) for span in (failed, again, done)] == [[], [], [again.span_id]]
+
+
+def test_attempts_at_a_stream_that_is_all_a_user_may_touch(
+    scene: Scene, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a note of a failed attempt may not be written, the work goes on: numbered, with a warning and no link."""
+    stream, user = (f"beyond-{secrets.token_hex(4)}" for _ in range(2))
+    with redis.Redis.from_url(redis_url) as admin:
+        redis_streams.add(admin, stream, {"order": 17})
+        admin.acl_setuser(user, enabled=True, passwords=["+pass"], keys=[stream], categories=["+@all"])
+        try:
+            address = urlsplit(redis_url)
+            own = address._replace(netloc=f"{user}:pass@{address.hostname}:{address.port}").geturl()
+            with redis.Redis.from_url(own) as client:
+                consumer = redis_streams.Consumer(client, stream, "shipping", "ship-1", claim_after=0.05)
+                (delivery,) = consumer.read()
+                with pytest.raises(ValueError, match="no good"), delivery.process():
+                    raise ValueError("no good")
+                taken: list[redis_streams.Delivery] = []
+                wait_for(lambda: bool(taken.extend(consumer.read()) or taken), "the second delivery")
+                with taken[0].process():
+                    pass
+                assert admin.xpending(stream, "shipping")["pending"] == 0
+        finally:
+            admin.acl_deluser(user)
+    failed, done = attempts_of(scene, 2)
+    assert failed.attributes[names.ERROR_TYPE] == "ValueError"
+    assert done.attributes[names.MESSAGE_ATTEMPT] == 2
+    assert retry_of(done) == []
+    assert caplog.messages == [f"no note of the attempts at {delivery.id} in {stream}"] * 3
 
 
 def test_a_stream_that_cannot_be_written(scene: Scene, redis_url: str) -> None:
@@ -170,7 +216,8 @@ def test_a_stream_entry_of_somebody_else(scene: Scene, redis_url: str) -> None:
 
 @over("redis", "rabbitmq")
 def test_kombu_requeues_and_rejects(scene: Scene) -> None:
-    """A callback that raises gets the message again, as another attempt; one that rejects it has a failed span."""
+    """A callback that raises or requeues gets the message again, linked to the attempt before; one that rejects does
+    not. All three have a failed span."""
     plain = f"beyond-{secrets.token_hex(4)}"
     redelivered = []
 
@@ -178,7 +225,10 @@ def test_kombu_requeues_and_rejects(scene: Scene) -> None:
         redelivered.append(body)
         if len(redelivered) == 1:
             raise ValueError("secret text")
-        message.reject()
+        if len(redelivered) == 2:
+            message.requeue()
+        else:
+            message.reject()
 
     callback = kombu.traced(fails_then_rejects, acknowledge=True)
     with connected(scene) as connection:
@@ -188,13 +238,44 @@ def test_kombu_requeues_and_rejects(scene: Scene) -> None:
             drain(connection, plain, callback)
     with connected(scene) as connection:
         # RabbitMQ may have been quick enough to deliver it again before the first consumer was cancelled.
-        drain(connection, plain, callback, deliveries=2 - len(redelivered))
-    failed, rejected = attempts_of(scene, 2)
-    assert redelivered == [{"order": 17}] * 2
-    assert [span.attributes[names.MESSAGE_ATTEMPT] for span in (failed, rejected)] == [1, 2]
-    assert [span.attributes[names.MESSAGE_REDELIVERED] for span in (failed, rejected)] == [False, True]
-    assert [span.attributes[names.ERROR_TYPE] for span in (failed, rejected)] == ["ValueError", "rejected"]
+        drain(connection, plain, callback, deliveries=3 - len(redelivered))
+    found = failed, requeued, _ = attempts_of(scene, 3)
+    assert redelivered == [{"order": 17}] * 3
+    assert [span.attributes[names.MESSAGE_ATTEMPT] for span in found] == [1, 2, 3]
+    assert [span.attributes[names.MESSAGE_REDELIVERED] for span in found] == [False, True, True]
+    assert [span.attributes[names.ERROR_TYPE] for span in found] == ["ValueError", "rejected", "rejected"]
+    assert [retry_of(span) for span in found] == [[], [failed.span_id], [requeued.span_id]]
     assert "secret text" not in repr(failed)
+
+
+@over("rabbitmq")
+def test_attempts_at_other_consumers_are_not_linked(scene: Scene) -> None:
+    """A quorum queue counts: an attempt is linked to the one before only if that was this consumer's, too."""
+    queue = Queue(f"beyond-{secrets.token_hex(4)}", queue_arguments={"x-queue-type": "quorum"})
+
+    def fails(body: Any, message: Any) -> None:
+        raise ValueError("no good")
+
+    here, there = kombu.traced(fails, acknowledge=True), kombu.traced(fails, acknowledge=True)
+    done = kombu.traced(lambda body, message: None, acknowledge=True)
+    with connected(scene) as connection:
+        bound = queue(connection)
+        kombu.publish(Producer(connection), {}, routing_key=queue.name, declare=[bound])
+
+        def take(callback: Any) -> None:
+            # One by one: what a consumer is sent ahead of its turn counts as delivered
+            got: list[Any] = []
+            wait_for(lambda: got.append(bound.get()) or got[-1] is not None, "the message")
+            callback({}, got[-1])
+
+        for callback in (here, there, here, here):
+            with pytest.raises(ValueError, match="no good"):
+                take(callback)
+        take(done)
+        bound.delete()
+    found = attempts_of(scene, 5)
+    assert [span.attributes[names.MESSAGE_ATTEMPT] for span in found] == [1, 2, 3, 4, 5]
+    assert [retry_of(span) for span in found] == [[], [], [], [found[2].span_id], []]
 
 
 def test_a_queue_that_is_not_believed(scene: Scene) -> None:
