@@ -1,4 +1,4 @@
-"""The face of fault injection: every verb, what has been injected, and the end at which all of it is undone."""
+"""The face of fault injection: every verb."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
-from handrail_harness.errors import FaultDidNotBite, StackError
+from handrail_harness.errors import StackError
 from handrail_harness.faults import processes, workers
 from handrail_harness.faults.behaviour import SILENT, TWICE, UNAVAILABLE, Behaviour
 from handrail_harness.faults.consumers import Consumers
 from handrail_harness.faults.held import Held
 from handrail_harness.faults.injected import Bites, Injected, Place
+from handrail_harness.faults.injector import Injector
 from handrail_harness.faults.inside import act_in_producer
 from handrail_harness.faults.queues import open_queues
 from handrail_harness.faults.relay import Relay
 from handrail_harness.faults.rules import Kind, Rule, Rules
+from handrail_harness.stack.service import Broker
 from handrail_harness.stack.workers import Worker
-from handrail_propagation.errors import HandrailError
 
 
 class Stack(Protocol):
@@ -32,12 +32,12 @@ class Stack(Protocol):
         ...
 
     @property
-    def broker(self) -> processes.Broker | None:
+    def broker(self) -> Broker | None:
         """The broker, if it was started here and can be stopped and paused; else `None`."""
         ...
 
 
-class Faults:
+class Faults(Injector):
     """Faults in one test: call a verb, and it is undone at the end of the test; a context manager.
 
     `stack` is what the run is on. `folder` is where producers and workers are told what to do: workers that several
@@ -48,17 +48,14 @@ class Faults:
     """
 
     def __init__(self, stack: Stack, *, folder: Path | None = None, relay: Relay | None = None) -> None:
+        super().__init__()
         self.stack = stack
         self._own_relay = relay is None
         self._relay = relay
-        self.injected: list[Injected] = []
-        """Every fault of this test, oldest first; `str()` of one is the line for a report."""
         self._own_folder = folder is None
         self._rules = Rules(folder or Path(tempfile.mkdtemp(prefix="handrail-faults-")))
-        self._held: list[Held] = []
         self._workers: list[Worker] = []
         self._restore_producer = act_in_producer(self._rules)
-        self._closed = False
 
     # --- publish side ----------------------------------------------------------------------------------------------
 
@@ -99,7 +96,6 @@ class Faults:
         """
         url = self.stack.environ()["CELERY_BROKER_URL"]
         held = Held(queue, open_queues(url), Consumers(url, queue, workers), self._in_broker)
-        self._held.append(held)
         self._record("hold", "broker", f"queue {queue}", lambda: held.bites, held.release)
         return held
 
@@ -201,20 +197,7 @@ class Faults:
             self._relay.__enter__()
         return self._relay
 
-    def close(self) -> None:
-        """Undo everything, the latest fault first; stop the workers that were started here.
-
-        Raises `FaultDidNotBite` when a fault has not taken effect, after all is undone.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        problems: list[HandrailError] = []
-        for one in reversed(self.injected):
-            try:
-                one.undo()
-            except HandrailError as error:
-                problems.append(error)
+    def _restore(self) -> None:
         self._restore_producer()
         for worker in self._workers:
             worker.ask_to_stop()
@@ -222,29 +205,10 @@ class Faults:
             worker.stop()
         if self._relay is not None and self._own_relay:
             self._relay.__exit__(None, None, None)
-        toothless = [str(one) for one in self.injected if not one.bites]
+
+    def _forget(self) -> None:
         if self._own_folder:
             shutil.rmtree(self._rules.folder, ignore_errors=True)
-        if problems:
-            raise problems[0]
-        if toothless:
-            raise FaultDidNotBite("; ".join(toothless) + "; compare its task and queue with what was sent")
-
-    def __enter__(self) -> Faults:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except HandrailError as late:
-            if error is None:
-                raise
-            error.add_note(f"{type(late).__name__}: {late}")
-
-    def __str__(self) -> str:
-        return "\n".join(str(one) for one in self.injected) or "no fault was injected"
 
     def _header(
         self, kind: Kind, header: str, task: str, queue: str, times: int, *, size: int = 0
@@ -303,7 +267,7 @@ class Faults:
         relay.spoil(how, times, bites)
         return self._record(verb, "telemetry", "exports of spans", lambda: bites, relay.heal)
 
-    def _broker(self) -> processes.Broker:
+    def _broker(self) -> Broker:
         broker = self.stack.broker
         if broker is None:
             raise StackError(
@@ -315,19 +279,6 @@ class Faults:
         bites = Bites()
         bites.note(paused=what)
         return self._record(verb, "infrastructure", what, lambda: bites, resume)
-
-    def _done(self, verb: str, place: Place, what: str, bites: Bites) -> Injected:
-        return self._record(verb, place, what, lambda: bites, lambda: None)
-
-    def _in_broker(self, verb: str, what: str, bites: Bites) -> None:
-        self._done(verb, "broker", what, bites)
-
-    def _record(
-        self, verb: str, place: Place, what: str, bites: Callable[[], Any], undo: Callable[[], None]
-    ) -> Injected:
-        injected = Injected(verb, place, what, bites, undo)
-        self.injected.append(injected)
-        return injected
 
 
 def _messages(task: str, queue: str) -> str:

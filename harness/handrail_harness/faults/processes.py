@@ -5,23 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import Protocol
-
-
-class Broker(Protocol):
-    """A broker that was started here."""
-
-    def restart(self, *, keep: bool) -> None:
-        """Stop it and start it again on the same port, with or without the messages that it had."""
-        ...
-
-    def pause(self) -> None:
-        """Let it hang."""
-        ...
-
-    def resume(self) -> None:
-        """Let it go on."""
-        ...
 
 
 def stop(pid: int) -> list[int]:

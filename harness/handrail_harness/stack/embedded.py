@@ -103,6 +103,10 @@ class EmbeddedStack(Service):
         """Process id of the receiver, also when it was found and not started."""
         return self._server().pid
 
+    def pids(self) -> list[int]:
+        """Return the processes that this stack has started, as far as they run."""
+        return [one.pid for one in (self._redis, self._receiver) if one is not None and one.pid]
+
     def source(self) -> StoreSource:
         """Return a new `Source` on this stack's store; the caller closes it."""
         from handrail_harness.sources.store import StoreSource

@@ -53,6 +53,24 @@ class Application:
         internals: Any = self.app
         return internals.backend_cls not in _BACKEND_OFF or self.app.conf.result_backend not in _BACKEND_OFF
 
+    def unknown_name(self, kind: str, name: str) -> str:
+        """Return why no run of the app can have an agent or a tool of this name, `""` if one can."""
+        ops = self.ops
+        if ops is None or kind not in ("agent", "tool"):
+            return ""
+        known = (
+            set(ops.agents)
+            if kind == "agent"
+            else {tool for one in ops.agents.values() for tool in one.tools}
+        )
+        if name in known:
+            return ""
+        import difflib
+
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(sorted(known)) or 'none'}"
+        return f"the application declares no {kind} {name!r}; {hint}"
+
     def point_at(self, broker_url: str, journal_url: str) -> None:
         """Let the app send to `broker_url`, keep results and run journals there; `put_back` undoes it."""
         conf: Any = self.app.conf

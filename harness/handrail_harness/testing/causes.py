@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from handrail_harness.rules import Report
     from handrail_harness.spans import Span
     from handrail_harness.stack.workers import Worker
-    from handrail_harness.testing.session import Handrail
+    from handrail_harness.testing.surroundings import Surroundings
 
 _CHILD = re.compile(r"/(ForkPoolWorker-\d+)\]")
 
 
-def causes_of(report: Report, session: Handrail) -> list[str]:
+def causes_of(report: Report, around: Surroundings) -> list[str]:
     """Return the cause lines of a broken run, each once, the most telling first."""
-    return list(dict.fromkeys(_causes(report, session)))
+    return list(dict.fromkeys(_causes(report, around)))
 
 
-def _causes(report: Report, session: Handrail) -> Iterator[str]:
+def _causes(report: Report, around: Surroundings) -> Iterator[str]:
     if not report.forest.spans or all(span.scope_name == "handrail.tests" for span in report.forest.spans):
-        yield from _nothing(session)
+        yield from _nothing(around)
         return
     for handoff in report.handoffs.broken:
         for consumer in handoff.consumers:
-            yield _torn(handoff.send, consumer, session)
+            yield _torn(handoff.send, consumer, around)
     for consumer in report.handoffs.lost_consumers:
         if not consumer.parent_span_id.strip("0"):
-            yield _torn(None, consumer, session)
+            yield _torn(None, consumer, around)
     for send in report.handoffs.lost_sends:
-        yield from _unreceived(send, session)
+        yield from _unreceived(send, around)
     for span in report.forest.spans:
         if span.attributes.get(ABANDONED) is True:
             yield f"worker process lost: it died in {printable(span.name, 60)} ({span.span_id})"
 
 
-def _nothing(session: Handrail) -> Iterator[str]:
-    if not session.instrumented:
+def _nothing(around: Surroundings) -> Iterator[str]:
+    if not around.instrumented:
         yield (
             "no tracing: nothing instruments Celery in this process; call handrail_propagation.instrument(app), or "
             "CeleryInstrumentor().instrument(tracer_provider=handrail.tracer_provider)"
         )
-    elif not session.watches_application:
+    elif not around.watches_application:
         yield (
             "no tracing: Celery is instrumented, but no SDK tracer provider is set in this process; give "
             "handrail.tracer_provider to the instrumentor"
@@ -59,13 +59,13 @@ def _nothing(session: Handrail) -> Iterator[str]:
         yield ("nothing sent: no message left under this run's root; was anything sent in it?")
 
 
-def _torn(send: Span | None, consumer: Span, session: Handrail) -> str:
+def _torn(send: Span | None, consumer: Span, around: Surroundings) -> str:
     """The consumer is there, but not below its send: which way did its trace context go?"""
     queue = consumer.text(MESSAGING_DESTINATION_NAME) or (
         send.text(MESSAGING_DESTINATION_NAME) if send else ""
     )
     where = f"message {printable(message_id_of(consumer), 64) or '(no id)'} in queue {printable(queue, 60) or '?'}"
-    seen = session.headers_of(message_id_of(consumer))
+    seen = around.headers_of(message_id_of(consumer))
     if seen is not None and seen.missing:
         return (
             f"header missing: {where} arrived without traceparent, so its consumer began a trace of its own"
@@ -83,21 +83,21 @@ def _torn(send: Span | None, consumer: Span, session: Handrail) -> str:
     )
 
 
-def _unreceived(send: Span, session: Handrail) -> Iterator[str]:
+def _unreceived(send: Span, around: Surroundings) -> Iterator[str]:
     queue = send.text(MESSAGING_DESTINATION_NAME)
     message_id = message_id_of(send)
     task = send.text(CELERY_TASK_NAME)
     where = f"message {printable(message_id, 64) or '(no id)'} ({printable(task or queue, 60)})"
-    waiting = session.waiting(queue)
+    waiting = around.waiting(queue)
     if waiting:
         yield (
             f"never taken: queue {printable(queue, 60)} still holds {waiting} message{'s' if waiting > 1 else ''}; "
             "is a worker consuming it?"
         )
         return
-    for worker in session.workers():
+    for worker in around.workers:
         yield from _in_log(worker, message_id, task, where)
-    if message_id and session.headers_of(message_id) is not None:
+    if message_id and around.headers_of(message_id) is not None:
         yield (
             f"consumer never exported: {where} ran in a worker thread of this process, and no span of its receipt "
             "came; is Celery instrumented here, with a provider that is seen?"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from handrail_harness.shapes.matching import Mismatch
     from handrail_harness.shapes.words import Shape
     from handrail_harness.testing.runs import Run
-    from handrail_harness.testing.session import Handrail
+    from handrail_harness.testing.surroundings import Surroundings
 
 _WIDTH = 110
 _PROBLEMS, _CAUSES, _CLUES, _SHAPE, _TREE = 12, 6, 16, 24, 40
@@ -35,9 +35,9 @@ _PROBLEMS, _CAUSES, _CLUES, _SHAPE, _TREE = 12, 6, 16, 24, 40
 class Failure:
     """Draws one run for a test that failed on it."""
 
-    def __init__(self, run: Run, session: Handrail) -> None:
+    def __init__(self, run: Run, around: Surroundings) -> None:
         self._run = run
-        self._session = session
+        self._around = around
 
     def not_unified(
         self, settled: Settled, broken: Sequence[Breach], unused: Sequence[Waiver]
@@ -62,7 +62,7 @@ class Failure:
             for one in broken
         ]
         lines += [f"unused waiver of {waiver}: take it out" for waiver in unused]
-        causes = causes_of(report, self._session)
+        causes = causes_of(report, self._around)
         marks = {key_of(one.span): f"{one.invariant}: {one.detail}" for one in reversed(broken)}
         clues = settled.explain().splitlines() if not settled.closed else []
         return self._error(headline, lines, causes, clues, "", marks)
@@ -71,7 +71,7 @@ class Failure:
         """Return the error of a run that has another shape than the test says."""
         marks = {key_of(one.span): one.text for one in reversed(found) if one.span is not None}
         wanted = "\n".join(shape.text() for shape in shapes)
-        causes = [] if self._run.report.unified else causes_of(self._run.report, self._session)
+        causes = [] if self._run.report.unified else causes_of(self._run.report, self._around)
         return self._error(
             "the run has another shape", [one.text for one in found], causes, [], wanted, marks
         )

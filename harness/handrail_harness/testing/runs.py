@@ -1,4 +1,4 @@
-"""A run as a test sees it: ids, what came back, what it did, and assertions that wait for it to come to rest."""
+"""A run as a test sees it: ids, what came back, its shape, and assertions that wait for it to come to rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from handrail_harness.effects import Effect
 from handrail_harness.errors import RunAssertion
 from handrail_harness.investigate import Investigation, investigate_run
 from handrail_harness.rules import (
@@ -22,13 +21,12 @@ from handrail_harness.rules import (
     waive,
 )
 from handrail_harness.shapes.canonical import shape_text
-from handrail_harness.shapes.decisions import Decision
-from handrail_harness.shapes.matching import mismatches, near_misses
-from handrail_harness.shapes.selection import Selection, StepSelection, along
-from handrail_harness.shapes.steps import Step, Steps, steps_of
+from handrail_harness.shapes.matching import mismatches
+from handrail_harness.shapes.steps import Steps, steps_of
 from handrail_harness.shapes.words import Shape
 from handrail_harness.spans import LogEvent, Span
 from handrail_harness.testing.failure import Failure
+from handrail_harness.testing.queries import Queries
 
 if TYPE_CHECKING:
     from handrail_agents import Job
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 _WAIVED_PATIENCE = 2.0  # seconds
 
 
-class Run(AbstractContextManager["Run"]):
+class Run(Queries, AbstractContextManager["Run"]):
     """One run. `trace_id` is 32 hex digits, known before the run is over; `run_id` that of an agents' run, or `""`.
 
     What asks about the run waits until it has come to rest, at most `patience` seconds, and then looks at all of
@@ -105,6 +103,14 @@ class Run(AbstractContextManager["Run"]):
         return self._investigation
 
     @property
+    def steps(self) -> Steps:
+        """The run's agents, tasks, tools and model calls, each inside the one that it was done for."""
+        self._look()
+        if self._steps is None:
+            self._steps = steps_of(self.investigation.view)
+        return self._steps
+
+    @property
     def spans(self) -> Sequence[Span]:
         """Every span of the run, as exported."""
         return self.report.forest.spans
@@ -152,71 +158,6 @@ class Run(AbstractContextManager["Run"]):
     def _default_invariants(self) -> Sequence[InvariantName]:
         return NAMES if self.job is not None else UNIFYING
 
-    # --- What it did ---
-
-    @property
-    def steps(self) -> Steps:
-        """The run's agents, tasks, tools and model calls, each inside the one that it was done for."""
-        self._look()
-        if self._steps is None:
-            self._steps = steps_of(self.investigation.view)
-        return self._steps
-
-    def agents(self, name: str | None = None) -> StepSelection:
-        """Agents at work, all or those of a name."""
-        return self._select("agents", name, lambda step: step.kind == "agent")
-
-    def tasks(self, name: str | None = None) -> StepSelection:
-        """Celery tasks that are no agents, by task name."""
-        return self._select("tasks", name, lambda step: step.kind == "task")
-
-    def tools(self, name: str | None = None) -> StepSelection:
-        """Tool calls, made or prevented."""
-        return self._select("tools", name, lambda step: step.kind == "tool")
-
-    def chats(self, name: str | None = None) -> StepSelection:
-        """Model calls, by the model's name."""
-        return self._select("chats", name, lambda step: step.kind == "chat")
-
-    def handoffs(self, name: str | None = None) -> StepSelection:
-        """Everything that was reached by a message, the first one included, by the name of who got it."""
-        return self._select("handoffs", name, lambda step: step.handed_off)
-
-    def decisions(self, tool: str | None = None) -> Selection[Decision]:
-        """Decision records, by the tool that they are about."""
-        found = [Decision.of(step) for step in self.steps.all if step.kind == "tool"]
-        made = [one for one in found if one.id]
-        return Selection(
-            _written("decisions", tool),
-            [one for one in made if tool is None or one.tool == tool],
-            instead=lambda: _others("decision", tool, [one.tool for one in made]),
-            known=self._unknown("tool", tool),
-        )
-
-    def effects(self, tool: str | None = None) -> Selection[Effect]:
-        """Effects, done or prevented: calls above `read`, and changes that no tool declared (tool name `None`)."""
-        every = self.investigation.effects
-        return Selection(
-            _written("effects", tool),
-            [one for one in every if tool is None or one.tool_name == tool],
-            instead=lambda: _others("effect", tool, [one.tool_name or one.span.name for one in every]),
-            known=self._unknown("tool", tool),
-        )
-
-    def path(self, *names: str) -> StepSelection:
-        """Return the steps at the end of a chain of names, each directly inside the one before."""
-        if not names:
-            raise ValueError("run.path() needs the name of at least one step")
-        found = along(self.steps.all, names)
-        ends = [step for step in self.steps.all if step.name == names[-1]]
-
-        def instead() -> str:
-            if not ends:
-                return near_misses(names[-1], self.steps.all)
-            return "there is " + ", ".join(dict.fromkeys(" / ".join(step.path) for step in ends))
-
-        return StepSelection(f"run.path({', '.join(map(repr, names))})", found, instead=instead)
-
     # --- Its shape ---
 
     def matches(self, *shapes: Shape, in_order: bool = False, exact: bool = False) -> bool:
@@ -259,6 +200,9 @@ class Run(AbstractContextManager["Run"]):
         """Whether the run has begun, so that it has to be one tree."""
         return bool(self.trace_id)
 
+    def _unknown_name(self, kind: str, name: str) -> str:
+        return self._session.unknown_name(kind, name)
+
     def _look(self, invariants: Collection[InvariantName] | None = None) -> Settled:
         if not self.trace_id:
             raise RunAssertion(f"{self!r}: nothing has been done in it yet; use it after its with block")
@@ -281,27 +225,11 @@ class Run(AbstractContextManager["Run"]):
             quiet=self._session.quiet,
             invariants=wanted,
             waivers=tuple(self._waivers),
-            clues=self._session.clues(),
+            clues=self._session.surroundings.clues(),
         )
 
     def _failure(self) -> Failure:
-        return Failure(self, self._session)
-
-    def _select(self, noun: str, name: str | None, wanted: Callable[[Step], bool]) -> StepSelection:
-        of_kind = [step for step in self.steps.all if wanted(step)]
-        kept = [step for step in of_kind if name is None or step.name == name]
-
-        def instead() -> str:
-            return near_misses(
-                name or "", of_kind or [step for step in self.steps.all if step.kind != "chat"]
-            )
-
-        return StepSelection(
-            _written(noun, name), kept, instead=instead, known=self._unknown(noun[:-1], name)
-        )
-
-    def _unknown(self, kind: str, name: str | None) -> Callable[[], str]:
-        return lambda: self._session.unknown_name(kind, name) if name is not None else ""
+        return Failure(self, self._session.surroundings)
 
 
 def _waived_rest(settled: Settled) -> bool:
@@ -309,17 +237,3 @@ def _waived_rest(settled: Settled) -> bool:
     report = settled.report
     quiet = all(condition.name not in ("arrived", "quiet") for condition in settled.open_conditions)
     return settled.ended_by == "deadline" and quiet and bool(report.excused) and not report.breaches
-
-
-def _written(noun: str, name: str | None) -> str:
-    return f"run.{noun}({'' if name is None else repr(name)})"
-
-
-def _others(noun: str, name: str | None, there: Sequence[str]) -> str:
-    if not there:
-        return f"the run has no {noun}"
-    import difflib
-
-    close = difflib.get_close_matches(name or "", there, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}there is {', '.join(dict.fromkeys(there))}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,27 +17,23 @@ from handrail_harness.errors import RunAssertion, StackError
 from handrail_harness.spans import Span
 from handrail_harness.stack.workers import Worker
 from handrail_harness.testing.applications import Application, find_application
-from handrail_harness.testing.collector import Collector
 from handrail_harness.testing.eager import refuse_eager
-from handrail_harness.testing.flushing import FlushingSource
-from handrail_harness.testing.leftovers import SESSION_VARIABLE, Ledger, leftovers
-from handrail_harness.testing.messages import Messages, SeenHeader
+from handrail_harness.testing.ground import Ground
 from handrail_harness.testing.runs import Run
-from handrail_harness.testing.surroundings import clues_of
-from handrail_harness.testing.threads import ThreadWorker
+from handrail_harness.testing.surroundings import Surroundings
 from handrail_harness.testing.tiers import choose
+from handrail_harness.testing.workers import Workers
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from handrail_harness.rules import Clue, Report
+    from handrail_harness.rules import Report
     from handrail_harness.sources.base import Source
-    from handrail_harness.stack.redis import RedisServer
+    from handrail_harness.stack.service import Broker
     from handrail_harness.testing.shared import Shared
 
 T = TypeVar("T")
 _POLL = 0.1  # seconds
-_QUIET_IN_MEMORY, _QUIET_EXPORTED = 0.05, 0.3  # seconds without a new span; exporters send every 0.1 s
 
 
 class Handrail:
@@ -64,48 +58,39 @@ class Handrail:
         self.patience = patience
         self.test = ""
         """The id of the test that is running."""
-        self._tier = choose(tier, source=source, session=self.id, shared=shared)
+        self._ground = Ground(choose(tier, source=source, session=self.id, shared=shared), self.id)
+        self._workers = Workers(self._ground.tier, self.environ)
         self._named = application
         self._folder = folder or Path.cwd()
         self._application: Application | None = None
-        self._collector: Collector | None = None
-        self._source: Source | None = None
-        self._thread_worker: ThreadWorker | None = None
-        self._workers: list[Worker] = []
-        self._served: list[Worker] = []
         self._runs: list[Run] = []
-        self._ledger = Ledger(self.id)
-        self._messages = Messages()
-        self._faults_folder: Path | None = None
 
     # --- The stack ---
 
     @property
     def tier(self) -> str:
         """Name of the tier in use."""
-        return self._tier.name
+        return self._ground.tier.name
 
     @property
     def redis_url(self) -> str:
         """URL of this session's Redis database, password included; empty without a Redis."""
-        return self._tier.redis_url
+        return self._ground.tier.redis_url
 
     @property
     def source(self) -> Source:
         """The spans of all processes, as `check` and `investigate` read them."""
-        if self._source is None:
-            raise StackError("the session has not been started")
-        return self._source
+        return self._ground.source
 
     @property
     def tracer_provider(self) -> TracerProvider:
         """An SDK provider whose spans are seen: for instrumentors that would otherwise take the global one."""
-        return self._collect().tracer_provider
+        return self._ground.collector.tracer_provider
 
     @property
-    def broker(self) -> RedisServer | None:
-        """The Redis, where this process started it; faults restart and pause it."""
-        return self._tier.broker
+    def broker(self) -> Broker | None:
+        """The broker, where this process started it; faults restart and pause it."""
+        return self._ground.tier.broker
 
     @property
     def stack(self) -> Handrail:
@@ -114,21 +99,16 @@ class Handrail:
 
     def faults_folder(self) -> Path:
         """Return the folder that tells workers which faults to act out; from now on they are started with it."""
-        if self._faults_folder is None:
-            self._faults_folder = Path(tempfile.mkdtemp(prefix="handrail-faults-"))
-            for worker in self._served:  # started without it; the next run starts another one
-                worker.stop()
-            self._served = []
-        return self._faults_folder
+        return self._workers.faults_folder()
 
     @property
     def quiet(self) -> float:
         """Seconds without a new span after which a run counts as at rest."""
-        return _QUIET_EXPORTED if self._tier.worker_processes else _QUIET_IN_MEMORY
+        return self._ground.quiet
 
     def environ(self) -> dict[str, str]:
         """Return the variables that point a process at the stack."""
-        return {**self._tier.environ(), SESSION_VARIABLE: self.id}
+        return self._ground.environ()
 
     def worker(
         self, app: str, queues: Sequence[str] = (), *, env: Mapping[str, str] | None = None, **options: Any
@@ -139,9 +119,7 @@ class Handrail:
         `thread`, where workers are threads.
         """
         refuse_eager()
-        worker = self._launch(app, queues, env or {}, options)
-        self._served.append(worker)
-        return worker.wait_ready()
+        return self._workers.start(app, queues, env or {}, self._application, options)
 
     # --- Runs ---
 
@@ -192,18 +170,18 @@ class Handrail:
         """
         __tracebackhide__ = True
         refuse_eager()
-        self._tier.check()
+        self._ground.tier.check()
         if self._application is None:
             found = find_application(self._named if application is None else application, self._folder)
             refuse_eager(found.app)
-            if found.ops is not None and not self._tier.redis_url:
+            if found.ops is not None and not self._ground.tier.redis_url:
                 raise StackError(
                     "agents keep their journals in Redis, and there is none; install redis-server"
                 )
-            found.point_at(self._tier.broker_url, self._tier.redis_url)
+            found.point_at(self._ground.tier.broker_url, self._ground.tier.redis_url)
             self._application = found
-        self._collect().watch()
-        self._serve(self._application)
+        self._ground.collector.watch()
+        self._workers.serve(self._application)
         return self._application
 
     def check(self, trace_id: str, *, wait: float = 10.0) -> Report:
@@ -254,10 +232,8 @@ class Handrail:
 
     def end_test(self) -> None:
         """Drop messages that this test left in its queues, so that the next one does not meet them."""
-        if self._runs and self._tier.owned:
-            database = getattr(self._tier, "database", None)
-            if database is not None and database.left():
-                database.purge()
+        if self._runs:
+            self._ground.drop_messages()
 
     # --- For runs and failures ---
 
@@ -282,70 +258,21 @@ class Handrail:
 
         return leave
 
-    def clues(self) -> dict[str, Clue]:
-        """Return what tells about the surroundings of a run that does not come to rest."""
-        return clues_of(self._tier, self._application, self._served, self._thread_worker)
-
-    def headers_of(self, message_id: str) -> SeenHeader | None:
-        """Return the trace context of a message that a thread of this process took, `None` for others."""
-        return self._messages.of(message_id) if message_id else None
-
-    def waiting(self, queue: str) -> int:
-        """Return how many messages wait in a queue of this session's database; 0 where that cannot be told."""
-        database = getattr(self._tier, "database", None)
-        return database.length(queue) if database is not None and queue else 0
-
-    def workers(self) -> Sequence[Worker]:
-        """Return the worker processes that were started for runs."""
-        return tuple(self._served)
-
     @property
-    def instrumented(self) -> bool:
-        """Whether our instrumentor, or the stock one, is active in this process."""
-        from opentelemetry.instrumentation.celery import CeleryInstrumentor
-
-        from handrail_propagation.instrumentor import HandrailCeleryInstrumentor
-
-        kinds: tuple[Any, ...] = (HandrailCeleryInstrumentor, CeleryInstrumentor)
-        return any(kind().is_instrumented_by_opentelemetry for kind in kinds)
-
-    @property
-    def watches_application(self) -> bool:
-        """Whether an SDK provider of the application is seen in this process."""
-        return self._collector is not None and self._collector.watches_application
+    def surroundings(self) -> Surroundings:
+        """What can be asked about queues, workers and messages around a run."""
+        return Surroundings(self._ground, self._workers, self._application)
 
     def unknown_name(self, kind: str, name: str) -> str:
         """Return why no run of the application can have an agent or a tool of this name, `""` if one can."""
-        ops = self._application.ops if self._application is not None else None
-        if ops is None or kind not in ("agent", "tool"):
-            return ""
-        known = (
-            set(ops.agents)
-            if kind == "agent"
-            else {tool for one in ops.agents.values() for tool in one.tools}
-        )
-        if name in known:
-            return ""
-        import difflib
-
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(sorted(known)) or 'none'}"
-        return f"the application declares no {kind} {name!r}; {hint}"
+        return self._application.unknown_name(kind, name) if self._application is not None else ""
 
     # --- Beginning and end ---
 
     def start(self) -> Handrail:
         """Start the tier's stack; raises `StackError` with nothing left running."""
-        self._ledger.open()
         try:
-            if self._tier.name == "containers":
-                from testcontainers.core.labels import SESSION_ID
-
-                self._ledger.note_containers(SESSION_ID)
-            self._tier.start()
-            if (url := self._tier.redis_url) and self._tier.owned:
-                self._ledger.note_database(url)
-            self._source = self._open_source()
+            self._ground.start()
         except BaseException:
             self.stop()
             raise
@@ -353,32 +280,13 @@ class Handrail:
 
     def stop(self) -> None:
         """Stop workers and stack; raises `StackError` when something is left behind. May be called twice."""
-        expected_gone = [*self._tier.pids(), *(worker.pid for worker in self._workers if worker.running)]
-        for worker in self._workers:
-            worker.ask_to_stop()
-        for worker in self._workers:
-            worker.stop()
-        problems: list[str] = []
-        if self._thread_worker is not None:
-            problems += self._thread_worker.stop()
-            self._messages.close()
-            self._thread_worker = None
+        running = self._workers.pids()
+        problems = self._workers.stop()
         if self._application is not None:
             self._application.put_back()
             self._application = None
-        if self._source is not None:
-            self._source.close()
-        if self._collector is not None:
-            self._collector.close()
-        self._tier.stop()
-        problems += leftovers(self.id, expected_gone)
-        problems += [f"container {name}" for name in self._left_containers()]
-        for worker in self._workers:
-            worker.remove_log()
-        self._workers, self._served = [], []
-        self._ledger.close()
-        if self._faults_folder is not None:
-            shutil.rmtree(self._faults_folder, ignore_errors=True)
+        problems += self._ground.stop(running)
+        self._workers.close()
         if problems:
             raise StackError("the session left behind: " + "; ".join(problems))
 
@@ -390,69 +298,7 @@ class Handrail:
     ) -> None:
         self.stop()
 
-    def _left_containers(self) -> list[str]:
-        if self._tier.name != "containers":
-            return []
-        from testcontainers.core.labels import SESSION_ID
-
-        from handrail_harness.testing.leftovers import containers_of
-
-        return containers_of(SESSION_ID)
-
     def _new_run(self, title: str) -> Run:
         run = Run(self, title, patience=self.patience)
         self._runs.append(run)
         return run
-
-    def _collect(self) -> Collector:
-        if self._collector is None:
-            raise StackError("the session has not been started")
-        return self._collector
-
-    def _open_source(self) -> Source:
-        self._collector = Collector(self._tier.otlp_endpoint, takes_logs=self._tier.takes_logs)
-        if self._tier.name == "external":
-            self._collector.watch_nothing()  # the application exports its own spans
-        else:
-            self._collector.lend()
-        stored = self._tier.source()
-        return self._collector.memory if stored is None else FlushingSource(stored, self._collector)
-
-    def _serve(self, application: Application) -> None:
-        """See to it that somebody takes the application's messages."""
-        if not self._tier.worker_processes:
-            if self._thread_worker is None:
-                self._thread_worker = ThreadWorker(application)
-                self._messages.watch()
-            self._thread_worker.start()
-        elif self._tier.name != "external" and not self._served:
-            if not application.celery_name:
-                raise StackError(
-                    f"workers cannot import the app {application.app.main!r}: no module holds it; name it with "
-                    "handrail_app = MODULE:ATTRIBUTE, or start them with handrail.worker()"
-                )
-            options = {"cwd": application.folder} if application.folder else {}
-            self._served.append(
-                self._launch(application.celery_name, application.queues(), {}, options).wait_ready()
-            )
-
-    def _launch(
-        self, app: str, queues: Sequence[str], env: Mapping[str, str], options: dict[str, Any]
-    ) -> Worker:
-        if not self._tier.worker_processes:
-            raise StackError(
-                "tier thread has no worker processes; run with --handrail-tier=process for this test"
-            )
-        options.setdefault("concurrency", 2)
-        results = self._application is not None and self._application.keeps_results and self._tier.owned
-        backend = {"CELERY_RESULT_BACKEND": self._tier.broker_url} if results else {}
-        variables = {**self.environ(), **backend}
-        if self._faults_folder is not None:
-            from handrail_harness.faults.workers import worker_options
-
-            faulty = worker_options(self._faults_folder)
-            variables |= faulty["env"]
-            options["arguments"] = [*options.get("arguments", ()), *faulty["arguments"]]
-        worker = Worker(app, queues, env={**variables, **env}, **options)
-        self._workers.append(worker)
-        return worker.launch()

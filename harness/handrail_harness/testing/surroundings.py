@@ -1,4 +1,4 @@
-"""What is going on around a run that does not come to rest: queues, workers, their last words."""
+"""What is going on around a run: queues, workers and their last words, what a message carried, who traces."""
 
 from __future__ import annotations
 
@@ -11,24 +11,60 @@ if TYPE_CHECKING:
     from handrail_harness.rules import Clue
     from handrail_harness.stack.workers import Worker
     from handrail_harness.testing.applications import Application
-    from handrail_harness.testing.threads import ThreadWorker
+    from handrail_harness.testing.ground import Ground
+    from handrail_harness.testing.messages import SeenHeader
     from handrail_harness.testing.tiers import Tier
+    from handrail_harness.testing.workers import Workers
 
 _LOG_LINES = 5
 
 
-def clues_of(
-    tier: Tier, application: Application | None, workers: Sequence[Worker], thread_worker: ThreadWorker | None
-) -> dict[str, Clue]:
-    """Return what to ask, by a name for each."""
-    clues: dict[str, Clue] = {}
-    if application is not None:
-        clues["queues"] = _queues(tier, application)
-    if thread_worker is not None:
-        clues["worker"] = lambda: [f"threads of this process, consuming {', '.join(thread_worker.queues)}"]
-    for worker in workers:
-        clues[f"worker {worker.hostname}"] = _worker(worker)
-    return clues
+class Surroundings:
+    """What can be asked about one session when a run of it does not come to rest, or is broken."""
+
+    def __init__(self, ground: Ground, workers: Workers, application: Application | None) -> None:
+        self._ground = ground
+        self._workers = workers
+        self._application = application
+
+    def clues(self) -> dict[str, Clue]:
+        """Return what to ask, by a name for each."""
+        clues: dict[str, Clue] = {}
+        if self._application is not None:
+            clues["queues"] = _queues(self._ground.tier, self._application)
+        if (threads := self._workers.threads) is not None:
+            clues["worker"] = lambda: [f"threads of this process, consuming {', '.join(threads.queues)}"]
+        for worker in self._workers.serving:
+            clues[f"worker {worker.hostname}"] = _worker(worker)
+        return clues
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """The worker processes that were started for runs."""
+        return self._workers.serving
+
+    def headers_of(self, message_id: str) -> SeenHeader | None:
+        """Return the trace context of a message that a thread of this process took, `None` for others."""
+        return self._workers.messages.of(message_id) if message_id else None
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages wait in a queue of this session's database; 0 where that cannot be told."""
+        return self._ground.waiting(queue)
+
+    @property
+    def instrumented(self) -> bool:
+        """Whether our instrumentor, or the stock one, is active in this process."""
+        from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+        from handrail_propagation.instrumentor import HandrailCeleryInstrumentor
+
+        kinds: tuple[Any, ...] = (HandrailCeleryInstrumentor, CeleryInstrumentor)
+        return any(kind().is_instrumented_by_opentelemetry for kind in kinds)
+
+    @property
+    def watches_application(self) -> bool:
+        """Whether an SDK provider of the application is seen in this process."""
+        return self._ground.watches_application
 
 
 def _queues(tier: Tier, application: Application) -> Callable[[], Iterable[str]]:

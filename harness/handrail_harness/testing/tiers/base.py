@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 if TYPE_CHECKING:
     from handrail_harness.sources.base import Source
-    from handrail_harness.stack.redis import RedisServer
+    from handrail_harness.stack.service import Broker
 
 TierName = Literal["thread", "process", "containers", "external"]
 TIERS: Final[tuple[TierName, ...]] = get_args(TierName)
@@ -29,8 +29,8 @@ class Tier(Protocol):
     """Whether workers are processes of their own, which `environ()` points at the stack."""
 
     @property
-    def broker(self) -> RedisServer | None:
-        """The Redis, where this process started it and may stop or pause it."""
+    def broker(self) -> Broker | None:
+        """The broker, where this process started it and may stop or pause it."""
         ...
 
     def start(self) -> None:

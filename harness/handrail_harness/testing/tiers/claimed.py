@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from handrail_harness.stack.redis import URL_VARIABLE, RedisServer
+from handrail_harness.stack.redis import URL_VARIABLE
+from handrail_harness.stack.service import Broker
 from handrail_harness.testing.databases import Database, claim
 from handrail_harness.testing.shared import Shared
 
@@ -22,8 +23,8 @@ class ClaimedTier:
         self._shared = shared
 
     @property
-    def broker(self) -> RedisServer | None:
-        """The Redis, where this process started it."""
+    def broker(self) -> Broker | None:
+        """The broker, where this process started it."""
         return None
 
     def environ(self) -> dict[str, str]:
@@ -36,7 +37,7 @@ class ClaimedTier:
 
     def pids(self) -> list[int]:
         """Return the processes that were started here."""
-        return [self.broker.pid] if self.broker is not None and self.broker.pid else []
+        return []
 
     def _claim(self, url: str) -> None:
         self.database = claim(url, self._session)

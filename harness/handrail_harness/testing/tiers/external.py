@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from handrail_harness.errors import StackError
 from handrail_harness.sources import open_source
-from handrail_harness.stack.redis import URL_VARIABLE, RedisServer, configured_url
+from handrail_harness.stack.redis import URL_VARIABLE, configured_url
+from handrail_harness.stack.service import Broker
 from handrail_harness.testing.tiers.base import TierName
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ExternalTier:
         self.otlp_endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 
     @property
-    def broker(self) -> RedisServer | None:
+    def broker(self) -> Broker | None:
         return None
 
     def start(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handrail_harness.stack.embedded import EmbeddedStack
-from handrail_harness.stack.redis import RedisServer
+from handrail_harness.stack.service import Broker
 from handrail_harness.testing.shared import Shared
 from handrail_harness.testing.tiers.base import TierName
 from handrail_harness.testing.tiers.claimed import ClaimedTier
@@ -25,7 +25,7 @@ class ProcessTier(ClaimedTier):
         self.stack = EmbeddedStack()
 
     @property
-    def broker(self) -> RedisServer | None:
+    def broker(self) -> Broker | None:
         """The Redis, where this process started it."""
         return self.stack.broker
 
@@ -60,4 +60,4 @@ class ProcessTier(ClaimedTier):
 
     def pids(self) -> list[int]:
         """Return Redis and receiver, where they were started here."""
-        return super().pids() + ([self.stack.receiver_pid] if "receiver" in self.stack.started else [])
+        return self.stack.pids()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from handrail_harness.errors import StackError
 from handrail_harness.stack.redis import RedisServer, configured_url, redis_here
+from handrail_harness.stack.service import Broker
 from handrail_harness.testing.shared import Shared
 from handrail_harness.testing.tiers.base import TierName
 from handrail_harness.testing.tiers.claimed import ClaimedTier
@@ -27,7 +28,7 @@ class ThreadTier(ClaimedTier):
         self._redis: RedisServer | None = None
 
     @property
-    def broker(self) -> RedisServer | None:
+    def broker(self) -> Broker | None:
         """The Redis, where this process started it."""
         return self._redis
 
@@ -55,6 +56,10 @@ class ThreadTier(ClaimedTier):
     def source(self) -> Source | None:
         """Return nothing: spans stay in memory."""
         return None
+
+    def pids(self) -> list[int]:
+        """Return the Redis, where it was started here."""
+        return [self._redis.pid] if self._redis is not None and self._redis.pid else []
 
     def check(self) -> None:
         """Raise `StackError` when the Redis has died."""
