@@ -26,11 +26,20 @@ def test_in_containers(handrail):
     assert handrail.source.name.startswith("jaeger:")
     assert len(containers_of(SESSION_ID)) == 2
     print("session", SESSION_ID)
+
+
+def test_restarted_and_frozen(handrail, faults):
+    before = handrail.redis_url
+    faults.restart_broker()
+    with faults.pause_broker():
+        pass
+    assert handrail.redis_url == before
+    handrail.send("cleaner", host="db-7").assert_unified()
 """
 
 
 def test_a_project_on_containers(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are read back from Jaeger, and the session leaves no container."""
+    """Runs are read back from Jaeger, its Redis can be restarted and frozen, and the session leaves no container."""
     monkeypatch.delenv("HANDRAIL_REDIS_URL", raising=False)
     pytester.makeini(
         "[pytest]\naddopts = -p no:hypothesispytest\nhandrail_app = ops:ops\n"
@@ -39,6 +48,6 @@ def test_a_project_on_containers(pytester: pytest.Pytester, monkeypatch: pytest.
     pytester.makepyfile(ops=(PROJECTS / "ops.py").read_text(encoding="utf-8"))
     pytester.makepyfile(test_runs=RUNS)
     done = pytester.runpytest_subprocess("-s", "--durations=0")
-    done.assert_outcomes(passed=1)
+    done.assert_outcomes(passed=2)
     label = next(line for line in done.outlines if "session " in line).split()[-1]
     assert containers_of(label) == []

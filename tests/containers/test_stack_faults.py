@@ -17,8 +17,6 @@ from handrail_harness.stack.collector_container import CollectorContainer
 from handrail_harness.stack.containers import ContainerStack
 from handrail_harness.stack.daemon import docker_problem
 from handrail_harness.stack.health import is_healthy
-from handrail_harness.stack.rabbitmq import answers as rabbitmq_answers
-from handrail_harness.stack.rabbitmq_container import RabbitMQContainer
 from handrail_harness.stack.redis_container import RedisContainer
 from handrail_harness.stack.server import free_port
 
@@ -65,18 +63,6 @@ def test_container_that_dies_later_is_reported() -> None:
         with pytest.raises(StackError, match="ended with exit status 137") as caught:
             _ = one.url
         assert "Ready to accept connections" in str(caught.value)
-
-
-@needs_docker
-def test_rabbitmq_answers_and_its_death_is_reported() -> None:
-    """A RabbitMQ takes connections once it has started; when it has died, asking for its URL says so."""
-    before = our_containers()
-    with RabbitMQContainer() as broker:
-        assert rabbitmq_answers(broker.url)
-        broker.kill()
-        with pytest.raises(StackError, match="ended with exit status 137"):
-            _ = broker.url
-    assert our_containers() == before
 
 
 @needs_docker

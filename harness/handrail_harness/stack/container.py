@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LOG_LINES = 12
 _ALIVE = ("created", "running", "paused")
 _ATTEMPTS = 3
+_ORDERLY = 30  # seconds that a service may take to write everything down
 _PORT_TAKEN = ("address already in use", "port is already allocated")
 
 
@@ -96,6 +97,37 @@ class Container(Service):
         """SIGKILL the container's process, as the kernel's out-of-memory killer would; `stop` still removes it."""
         self._wrapped().kill()
 
+    def restart(self, *, keep: bool = True) -> None:
+        """Stop the service and start it again on the same port; with `keep` it has the same data, else none.
+
+        Raises `StackError` when it does not come back, or the daemon is on another machine: which ports are free
+        there is not known here, and Docker itself takes another one with every start.
+        """
+        if not self._on_loopback:
+            raise StackError(
+                f"the {self.service} container is not on this machine, so that it would come back on another port; "
+                "use a Docker daemon here"
+            )
+        self.resume()
+        if keep:
+            self._save()
+            self._ask(lambda wrapped: wrapped.restart(timeout=_ORDERLY), "restart")
+        else:
+            self.stop()
+            self._create()
+        self.wait_ready(self.patience)
+
+    def pause(self) -> None:
+        """Let the service hang with its connections open: its processes are frozen."""
+        self._ask(lambda wrapped: wrapped.pause(), "pause")
+
+    def resume(self) -> None:
+        """Let a paused service go on; nothing happens when it is not paused."""
+        wrapped = self._wrapped()
+        wrapped.reload()
+        if wrapped.status == "paused":
+            self._ask(lambda paused: paused.unpause(), "resume")
+
     def address(self, port: int) -> str:
         """Return `host:port` under which the container's `port` is reached from here."""
         wrapped = self._wrapped()
@@ -131,6 +163,9 @@ class Container(Service):
     def _answers(self) -> bool:
         """Return whether the service is ready for use."""
 
+    def _save(self) -> None:
+        """Make the service write what it only does when asked, before an orderly end."""
+
     def _begin(self, timeout: float) -> None:
         self.launch().wait_ready(timeout)
 
@@ -154,6 +189,15 @@ class Container(Service):
             ) from error
         except (DockerException, OSError) as error:
             raise StackError(f"Docker failed to start {self.image}: {type(error).__name__}") from error
+
+    def _ask(self, action: Callable[[Any], object], what: str) -> None:
+        from docker.errors import DockerException
+
+        try:
+            action(self._wrapped())
+        except (DockerException, OSError) as error:
+            reason = printable(" ".join(str(error).split()), 300)
+            raise StackError(f"Docker did not {what} the {self.service} container: {reason}") from error
 
     def _died(self, wrapped: Any) -> StackError:
         status = wrapped.attrs["State"].get("ExitCode")

@@ -10,7 +10,7 @@ from handrail_harness.stack.embedded import without_proxy
 from handrail_harness.stack.jaeger_container import JaegerContainer
 from handrail_harness.stack.redis import URL_VARIABLE
 from handrail_harness.stack.redis_container import RedisContainer
-from handrail_harness.stack.service import Service
+from handrail_harness.stack.service import Broker, Service
 
 if TYPE_CHECKING:
     from handrail_harness.sources.jaeger import JaegerSource
@@ -46,6 +46,11 @@ class ContainerStack(Service):
     def redis_url(self) -> str:
         """URL of the Redis, database 0."""
         return self.redis.url
+
+    @property
+    def broker(self) -> Broker:
+        """The Redis; faults restart and pause it."""
+        return self.redis
 
     @property
     def jaeger_url(self) -> str:

@@ -7,6 +7,8 @@ import socket
 
 from handrail_harness.printable import printable
 
+_PATIENCE = 20  # seconds: a daemon on a busy machine is not one that is missing
+
 
 def publishes_on_loopback() -> bool:
     """Return whether ports that the daemon publishes are on this machine's loopback interface.
@@ -49,7 +51,7 @@ def docker_problem() -> str | None:
                 return f"no Docker daemon answers at {address} ({reason}); {advice}"
     try:
         client = docker.from_env(
-            timeout=5,
+            timeout=_PATIENCE,
             environment={**os.environ, "DOCKER_HOST": address},
             use_ssh_client=address.startswith("ssh://"),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handrail_harness.stack.container import Container
-from handrail_harness.stack.redis import answers
+from handrail_harness.stack.redis import answers, save
 
 REDIS_IMAGE = "redis:7.4"
 _PORT = 6379
@@ -26,3 +26,6 @@ class RedisContainer(Container):
 
     def _answers(self) -> bool:
         return answers(self.url)
+
+    def _save(self) -> None:
+        save(self.url)

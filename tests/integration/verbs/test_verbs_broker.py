@@ -10,7 +10,7 @@ from handrail_agents import Done
 from handrail_harness.faults import Faults, Held
 from handrail_propagation import conventions as names
 
-from .conftest import TWICE, Line
+from .line import TWICE, Line
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration

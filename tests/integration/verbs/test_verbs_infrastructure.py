@@ -11,8 +11,7 @@ from handrail_harness.errors import StackError
 from handrail_harness.faults import Faults
 from handrail_harness.stack.embedded import EmbeddedStack
 
-from ...support.sender import traced_sender
-from .conftest import Line
+from .line import Line, line_on
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration
@@ -21,13 +20,8 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """A line on a stack of its own: no other test's broker is restarted."""
-    with EmbeddedStack() as stack, traced_sender(stack.otlp_endpoint):
-        source = stack.source()
-        line = Line(stack, source, tmp_path_factory.mktemp("line"))
-        line.worker("first", "second")
+    with EmbeddedStack() as stack, line_on(stack, tmp_path_factory.mktemp("line")) as line:
         yield line
-        line.close()
-        source.close()
 
 
 def test_restart_broker(line: Line, faults: Faults) -> None:

@@ -10,7 +10,7 @@ from handrail_agents import Done
 from handrail_harness.errors import FaultDidNotBite
 from handrail_harness.faults import Faults
 
-from .conftest import Line
+from .line import Line
 from .verdicts import NOTHING, VERDICTS
 
 pytestmark = pytest.mark.integration

@@ -1,4 +1,4 @@
-"""The verbs in the broker, over a real RabbitMQ: taken and published again, and found the same as in Redis."""
+"""The verbs in and about the broker, over a real RabbitMQ: what is found is the same as over Redis."""
 
 from __future__ import annotations
 
@@ -9,37 +9,20 @@ import pytest
 from handrail_agents import Done
 from handrail_harness.faults import Faults, Held
 from handrail_harness.stack.embedded import EmbeddedStack
+from handrail_harness.stack.service import Broker
 from handrail_propagation import conventions as names
 
-from ...support.sender import traced_sender
-from .conftest import TWICE, Line
+from .line import TWICE, Line, WithBroker, line_on
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration
 
 
-class RabbitMQStack(EmbeddedStack):
-    """The stack of the session, with RabbitMQ as its broker."""
-
-    def __init__(self, stack: EmbeddedStack, url: str) -> None:
-        self._stack = stack
-        self.redis_url = stack.redis_url
-        self.broker_url = url
-
-    def environ(self) -> dict[str, str]:
-        """As the stack, with RabbitMQ as Celery's broker."""
-        return {**self._stack.environ(), "CELERY_BROKER_URL": self.broker_url}
-
-
 @pytest.fixture(scope="module")
-def line(stack: EmbeddedStack, rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def line(stack: EmbeddedStack, rabbitmq: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """`first` and `second` on one worker, their messages in RabbitMQ, their journals in Redis."""
-    with traced_sender(stack.otlp_endpoint):
-        line = Line(RabbitMQStack(stack, rabbitmq_url), stack.source(), tmp_path_factory.mktemp("line"))
-        line.worker("first", "second")
+    with line_on(WithBroker(stack, rabbitmq), tmp_path_factory.mktemp("line")) as line:
         yield line
-        line.close()
-        line.source.close()
 
 
 @pytest.fixture
@@ -85,3 +68,33 @@ def test_lose_ack(line: Line, faults: Faults) -> None:
     assert line.end(job) == Done("noted")
     line.expect(job, VERDICTS["lose_ack"], receipts=TWICE)
     assert line.effects(key) == 1
+
+
+def test_restart_broker(line: Line, faults: Faults) -> None:
+    """A RabbitMQ that comes back with its messages, on the same port, costs no span and no hand-off."""
+    with faults.pause_worker(line.workers[0]):  # so that the message is in the broker, and nothing on its way
+        job, _ = line.send()
+        faults.restart_broker()
+    assert line.end(job) == Done("noted")
+    line.expect(job, VERDICTS["restart_broker"], receipts=3)
+
+
+def test_restart_broker_that_forgets(line: Line, faults: Faults) -> None:
+    """A RabbitMQ that comes back empty has lost the message: a hand-off that nobody has received, and no run."""
+    with faults.pause_worker(line.workers[0]):
+        job, _ = line.send()
+        faults.restart_broker(keep=False)
+    line.expect(job, VERDICTS["lose"], receipts=0, at="first")
+    job, _ = line.send()
+    assert line.end(job) == Done("noted")
+    line.report(job)
+
+
+def test_pause_broker(line: Line, faults: Faults) -> None:
+    """A RabbitMQ that hangs for a while costs no span and no hand-off."""
+    job, key = line.send(wait=True)
+    with faults.pause_broker():
+        line.let_go(key)
+        line.await_effect(key)  # the journal is elsewhere: only the message that wakes `first` has to wait
+    assert line.end(job) == Done("noted")
+    line.expect(job, VERDICTS["pause_broker"], receipts=3)

@@ -11,7 +11,7 @@ from handrail_harness.faults import Faults
 from handrail_harness.faults.relay import Relay
 from handrail_harness.stack.workers import Worker
 
-from .conftest import Line
+from .line import Line
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration

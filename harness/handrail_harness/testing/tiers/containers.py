@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from handrail_harness.stack.containers import ContainerStack, container_environ
+from handrail_harness.stack.service import Broker
 from handrail_harness.testing.shared import Shared
 from handrail_harness.testing.tiers.base import TierName
 from handrail_harness.testing.tiers.claimed import ClaimedTier
@@ -23,6 +24,11 @@ class ContainersTier(ClaimedTier):
         super().__init__(session, shared)
         self._stack: ContainerStack | None = None
         self._jaeger_url = ""
+
+    @property
+    def broker(self) -> Broker | None:
+        """The Redis, where this process started it."""
+        return self._stack.broker if self._stack is not None else None
 
     def start(self) -> None:
         """Start the containers, or join those that xdist workers share."""
