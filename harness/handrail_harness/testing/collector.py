@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from handrail_harness.errors import StackError
 from handrail_harness.otlp import events_of, spans_of
 from handrail_harness.sources.memory import MemorySource
+from handrail_harness.testing.ids import UnseededIds
 from handrail_propagation import telemetry
 
 
@@ -36,7 +37,9 @@ class Collector:
         self._endpoint = endpoint.rstrip("/")
         self._takes_logs = takes_logs
         self._waiting: list[tuple[str, bytes]] = []
-        self.tracer_provider = TracerProvider(resource=Resource.create({"service.name": "tests"}))
+        self.tracer_provider = TracerProvider(
+            resource=Resource.create({"service.name": "tests"}), id_generator=UnseededIds()
+        )
         self.logger_provider = LoggerProvider(resource=self.tracer_provider.resource)
         self._spans = _Spans(self._take_span)
         self._logs = _Logs(self._take_log)
