@@ -2,6 +2,7 @@
 
     python -m tests.faults.answers handrail
     python -m tests.faults.answers stock
+    python -m tests.faults.answers stock --over grpc
 
 The same troubles for both. Prints one JSON document.
 """
@@ -24,6 +25,7 @@ from handrail_harness.faults.behaviour import (
     GARBAGE,
     HANG_UP,
     PARTIAL,
+    REFUSE,
     SILENT,
     SLOW,
     THROTTLE,
@@ -32,7 +34,7 @@ from handrail_harness.faults.behaviour import (
 )
 from handrail_propagation.spool.accounting import account
 
-from .arrivals import Keeper, arrived
+from .arrivals import GrpcKeeper, Keeper, arrived
 from .report import figure
 from .systems import SYSTEMS, System
 from .workload import line_in, lines_of
@@ -69,11 +71,39 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
-def meet(system: System, trouble: Trouble, calls: int = CALLS) -> dict[str, Any]:
+OVER_GRPC: dict[str, Trouble] = {
+    "RESOURCE_EXHAUSTED": TROUBLES["429"],
+    "UNAVAILABLE": TROUBLES["503"],
+    "DEADLINE_EXCEEDED": Trouble((replace(UNAVAILABLE, status=504),) * 3),
+    "UNAUTHENTICATED": Trouble((replace(UNAVAILABLE, status=401),) * 3),
+    "INVALID_ARGUMENT": Trouble((REFUSE,)),
+    "stream reset": TROUBLES["kept but not answered"],
+    **{
+        name: TROUBLES[name]
+        for name in (
+            "garbage",
+            "partial success",
+            "kept but answered 503",
+            "slow",
+            "silent",
+            "reset while sending",
+            "reset at once",
+            "refused",
+            "narrow",
+        )
+    },
+    "reset while answering": Trouble(network={"cut_answers_after": 100}),
+}
+"""The same over gRPC; an answer of 100 bytes are the settings of HTTP/2 and no more."""
+KEEPERS: dict[str, type[Keeper | GrpcKeeper]] = {"http": Keeper, "grpc": GrpcKeeper}
+ALL = {"http": TROUBLES, "grpc": OVER_GRPC}
+
+
+def meet(system: System, trouble: Trouble, calls: int = CALLS, over: str = "http") -> dict[str, Any]:
     """Make calls while there is trouble; return what arrived of them in the end."""
     with (
         tempfile.TemporaryDirectory() as name,
-        Keeper(Path(name) / "arrived") as keeper,
+        KEEPERS[over](Path(name) / "arrived") as keeper,
         FaultProxy(keeper.endpoint) as proxy,
     ):
         folder = Path(name)
@@ -116,15 +146,26 @@ def _heal(proxy: FaultProxy, trouble: Trouble, done: threading.Event) -> None:
     proxy.heal()
 
 
+def prefix(over: str) -> str:
+    """The beginning of a figure's name."""
+    return "destination" if over == "http" else f"{over} destination"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system", choices=sorted(SYSTEMS))
+    parser.add_argument("--over", choices=sorted(ALL), default="http")
+    parser.add_argument("troubles", nargs="*", help="default: all")
     options = parser.parse_args()
-    results = {name: meet(SYSTEMS[options.system](), trouble) for name, trouble in TROUBLES.items()}
+    troubles = ALL[options.over]
+    results = {
+        name: meet(SYSTEMS[options.system](), troubles[name], over=options.over)
+        for name in options.troubles or troubles
+    }
     print(json.dumps(results))
     if options.system == "stock":
         for name, result in results.items():
-            figure(f"destination {name} stock", **result)
+            figure(f"{prefix(options.over)} {name} stock", **result)
     return 0
 
 

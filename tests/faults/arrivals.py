@@ -18,6 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from handrail_harness.faults import FaultyDestination
+from handrail_harness.faults.grpc_destination import FaultyGrpcDestination
+from handrail_harness.faults.misbehaving import Misbehaving
 
 from .processes import fork
 
@@ -42,7 +44,7 @@ class Arrived:
         return sum(self.records.values()) - len(self.records)
 
 
-class Keeper(FaultyDestination):
+class Keeping(Misbehaving):
     """Writes one line for each record: what it is, its span, its record id."""
 
     def __init__(self, path: Path) -> None:
@@ -57,6 +59,14 @@ class Keeper(FaultyDestination):
     def close(self) -> None:
         """Close the file; what it holds can be read from then on as before."""
         os.close(self._descriptor)
+
+
+class Keeper(Keeping, FaultyDestination):
+    """Takes exports over HTTP."""
+
+
+class GrpcKeeper(Keeping, FaultyGrpcDestination):
+    """Takes exports over gRPC."""
 
 
 def lines_in(path: str, body: bytes) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .answers import prefix
 from .report import Row
 
 _KILLS: Final = "faults/test_faults_kills.py"
@@ -16,16 +17,21 @@ _TROUBLE: Final = "{lost} of {effects} lost; {twice} copies, with the ids of the
 _NO_DISK: Final = "no disk: what is in memory is lost, as by SIGKILL: {lost:,} of {effects:,}"
 
 
-def _trouble(name: str, fault: str, promise: str, result: str = _TROUBLE) -> Row:
+def _trouble(name: str, fault: str, promise: str, result: str = _TROUBLE, *, over: str = "http") -> Row:
+    figure = f"{prefix(over)} {name}"
     return Row(
-        fault,
+        fault if over == "http" else f"gRPC: {fault}",
         promise,
         f"{_DESTINATIONS}::test_trouble_loses_nothing",
-        f"destination {name}",
+        figure,
         result,
-        f"destination {name} stock",
+        f"{figure} stock",
         "{lost} of {effects} lost",
     )
+
+
+def _over_grpc(name: str, fault: str, promise: str, result: str = _TROUBLE) -> Row:
+    return _trouble(name, fault, promise, result, over="grpc")
 
 
 ROWS: Final = (
@@ -154,4 +160,30 @@ ROWS: Final = (
     ),
     _trouble("refused", "connections refused for a second", "tried again"),
     _trouble("narrow", "100 kB/s, 20 to 40 ms of latency", "waited for"),
+    _over_grpc("RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED with RetryInfo, three times", "waited for"),
+    _over_grpc("UNAVAILABLE", "UNAVAILABLE, three times", "tried again"),
+    _over_grpc("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED, three times", "tried again"),
+    _over_grpc("UNAUTHENTICATED", "UNAUTHENTICATED, three times", "tried again: somebody will mend it"),
+    _over_grpc(
+        "INVALID_ARGUMENT", "INVALID_ARGUMENT, once", "sent again in halves, to find what is wrong in it"
+    ),
+    _over_grpc("garbage", "a response that is none, three times", "not taken for an acknowledgement"),
+    _over_grpc(
+        "partial success",
+        "partial success, one record rejected",
+        "the rejected record is counted in quarantine, all others arrive",
+        "{lost} of {effects} rejected, {quarantined} in quarantine",
+    ),
+    _over_grpc(
+        "kept but answered 503", "kept, but answered UNAVAILABLE", "sent again under the same record id"
+    ),
+    _over_grpc("stream reset", "kept, and the stream reset", "sent again under the same record id"),
+    _over_grpc("slow", "slow answers", "waited for"),
+    _over_grpc("silent", "never answered, once", "given up after the time-out, and sent again"),
+    _over_grpc("reset while sending", "connections reset in the request", "sent again"),
+    _over_grpc(
+        "reset while answering", "connections reset before the answer", "sent again under the same record id"
+    ),
+    _over_grpc("refused", "connections refused for a second", "tried again"),
+    _over_grpc("narrow", "100 kB/s, 20 to 40 ms of latency", "waited for"),
 )

@@ -1,4 +1,4 @@
-"""What stock OpenTelemetry does under the same faults: BatchSpanProcessor and OTLP/HTTP with their default settings."""
+"""What stock OpenTelemetry does under the same faults: BatchSpanProcessor and OTLP with default settings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from typing import Any
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from .workload import GATED
+
+
+def _exporter(endpoint: str) -> SpanExporter:
+    if not endpoint.startswith("grpc:"):
+        return OTLPSpanExporter(f"{endpoint}/v1/traces")
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
+
+    return OverGrpc(endpoint=endpoint.replace("grpc:", "http:"))
 
 
 class Stock:
@@ -24,7 +32,7 @@ class Stock:
         provider = self._provider = TracerProvider(
             resource=Resource({"service.name": "faults"}), shutdown_on_exit=False
         )
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces")))
+        provider.add_span_processor(BatchSpanProcessor(_exporter(endpoint)))
         tracer = provider.get_tracer("faults")
 
         def call(effect: Callable[[str], Any]) -> bool:

@@ -10,30 +10,32 @@ import pytest
 from handrail_propagation.forward import retry
 
 from . import campaign
-from .answers import TROUBLES, meet
+from .answers import ALL, TROUBLES, meet, prefix
 from .stock import Stock
 from .systems import Handrail
 
 MIB = 1 << 20
-TAKEN_UNKNOWN = ("kept but answered 503", "kept but not answered", "reset while answering")
+TAKEN_UNKNOWN = ("kept but answered 503", "kept but not answered", "stream reset", "reset while answering")
 
 
-@pytest.mark.parametrize("name", TROUBLES)
+@pytest.mark.parametrize(
+    ("over", "name"), [(over, name) for over, troubles in ALL.items() for name in troubles]
+)
 def test_trouble_loses_nothing(
-    name: str, monkeypatch: pytest.MonkeyPatch, figures: Callable[..., None]
+    over: str, name: str, monkeypatch: pytest.MonkeyPatch, figures: Callable[..., None]
 ) -> None:
     """Every call arrives; what arrives twice has one record id; what is rejected is in quarantine, and nothing else."""
     monkeypatch.setattr(retry, "FIRST", 0.02)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    result = meet(Handrail(), TROUBLES[name])
-    rejected = sum(behaviour.rejects for behaviour in TROUBLES[name].answers)
+    trouble = ALL[over][name]
+    result = meet(Handrail(), trouble, over=over)
+    rejected = sum(behaviour.rejects for behaviour in trouble.answers)
     assert result["effects"] > 0
     assert result["lost"] == result["quarantined"] == rejected
     assert result["pending"] == 0
-    assert (result["twice"] > 0) == (
-        name in ("kept but answered 503", "kept but not answered", "reset while answering")
-    )
-    figures(f"destination {name}", **result)
+    assert (result["twice"] > 0) == (name in TAKEN_UNKNOWN)
+    assert result["requests"] > 1
+    figures(f"{prefix(over)} {name}", **result)
 
 
 def test_an_outage_loses_nothing(figures: Callable[..., None]) -> None:

@@ -3,7 +3,7 @@
     from handrail_harness.faults import Faults, FaultProxy
 
 `Faults` is the face of the verbs. What acts in producers and workers is `inside`; no agent and no worker loads any of
-this unless a test asks it to.
+this unless a test asks it to. `FaultyGrpcDestination` is in `faults.grpc_destination`: gRPC is loaded by who wants it.
 """
 
 from __future__ import annotations

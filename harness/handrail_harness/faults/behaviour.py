@@ -1,4 +1,7 @@
-"""What a destination may do with an export, as OTLP allows it or not (OTLP specification, "OTLP/HTTP Response")."""
+"""What a destination may do with an export, as OTLP allows it or not (OTLP specification, "OTLP/HTTP Response").
+
+Said in HTTP's words; a destination over gRPC translates them.
+"""
 
 from __future__ import annotations
 

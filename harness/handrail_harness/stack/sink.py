@@ -38,13 +38,50 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class SpanSink:
-    """Collects spans and events; a context manager. `endpoint` goes into OTEL_EXPORTER_OTLP_ENDPOINT."""
+class Collected:
+    """The spans and events of the export requests that were taken, however they came."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spans: list[Span] = []
         self._events: list[LogEvent] = []
+
+    @property
+    def spans(self) -> list[Span]:
+        """Every span received so far, in order of arrival."""
+        with self._lock:
+            return list(self._spans)
+
+    @property
+    def events(self) -> list[LogEvent]:
+        """Every log-based event received so far."""
+        with self._lock:
+            return list(self._events)
+
+    def wait_for(self, enough: Callable[[list[Span]], bool], *, timeout: float = 20.0) -> list[Span]:
+        """Return the spans once `enough(spans)` is true, or those that had come after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not enough(spans := self.spans) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return spans
+
+    def take(self, path: str, body: bytes) -> None:
+        """Keep what is in a request."""
+        if path.endswith("/v1/traces"):
+            spans = list(spans_of(parse_protobuf(body, ExportTraceServiceRequest)))
+            with self._lock:
+                self._spans += spans
+        elif path.endswith("/v1/logs"):
+            events = list(events_of(parse_protobuf(body, ExportLogsServiceRequest)))
+            with self._lock:
+                self._events += events
+
+
+class SpanSink(Collected):
+    """Collects what comes over HTTP; a context manager. `endpoint` goes into OTEL_EXPORTER_OTLP_ENDPOINT."""
+
+    def __init__(self) -> None:
+        super().__init__()
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,40 +115,10 @@ class SpanSink:
         """Base URL without a path."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    @property
-    def spans(self) -> list[Span]:
-        """Every span received so far, in order of arrival."""
-        with self._lock:
-            return list(self._spans)
-
-    @property
-    def events(self) -> list[LogEvent]:
-        """Every log-based event received so far."""
-        with self._lock:
-            return list(self._events)
-
-    def wait_for(self, enough: Callable[[list[Span]], bool], *, timeout: float = 20.0) -> list[Span]:
-        """Return the spans once `enough(spans)` is true, or those that had come after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        while not enough(spans := self.spans) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return spans
-
     def answer(self, path: str, body: bytes) -> Answer | None:
         """Take a request; return what to answer, `None` to hang up without a word."""
         self.take(path, body)
         return Answer()
-
-    def take(self, path: str, body: bytes) -> None:
-        """Keep what is in a request."""
-        if path.endswith("/v1/traces"):
-            spans = list(spans_of(parse_protobuf(body, ExportTraceServiceRequest)))
-            with self._lock:
-                self._spans += spans
-        elif path.endswith("/v1/logs"):
-            events = list(events_of(parse_protobuf(body, ExportLogsServiceRequest)))
-            with self._lock:
-                self._events += events
 
     def __enter__(self) -> Self:
         self._thread.start()

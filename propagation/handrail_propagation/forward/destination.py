@@ -12,9 +12,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from handrail_propagation.config import Config
 from handrail_propagation.errors import ConfigurationError
 from handrail_propagation.forward.outcome import Outcome
+from handrail_propagation.forward.retry import LONGEST
 from handrail_propagation.forward.wire import Signal
 
 _PATHS: Final = {Signal.TRACES: "/v1/traces", Signal.LOGS: "/v1/logs"}
+_RECONNECTING: Final = (("grpc.max_reconnect_backoff_ms", round(LONGEST * 1000)),)
+"""A channel knocks as often as the forwarder does; gRPC's own limit is two minutes."""
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", "")
 
 
@@ -113,7 +116,7 @@ def _exporter(signal: Signal, grpc: bool, endpoint: str | None) -> Any:
     else:
         from handrail_propagation.otlp import http as module
     make = module.OTLPSpanExporter if signal is Signal.TRACES else module.OTLPLogExporter
-    return make(endpoint=endpoint)
+    return make(endpoint=endpoint, channel_options=_RECONNECTING) if grpc else make(endpoint=endpoint)
 
 
 def _destination(name: str, exporters: dict[Signal, Any], grpc: bool) -> Destination:

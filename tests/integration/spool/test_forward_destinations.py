@@ -12,14 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
-from handrail_harness.faults import FaultyDestination
+from handrail_harness.faults import FaultProxy, FaultyDestination
 from handrail_harness.faults.behaviour import (
+    ACCEPT,
     GARBAGE,
     HANG_UP,
     PARTIAL,
@@ -28,6 +30,7 @@ from handrail_harness.faults.behaviour import (
     UNAVAILABLE,
     Behaviour,
 )
+from handrail_harness.faults.grpc_destination import FaultyGrpcDestination
 from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_propagation import conventions as names
 from handrail_propagation.config import Config
@@ -35,6 +38,7 @@ from handrail_propagation.forward.destination import destinations, from_url
 from handrail_propagation.forward.forwarder import Forwarder
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.identity import Identity
+from handrail_propagation.spool.ledger import load_all
 from handrail_propagation.spool.record import Kind
 from handrail_propagation.spool.writer import Writer
 
@@ -43,7 +47,7 @@ from .conftest import PATIENCE
 pytestmark = pytest.mark.integration
 
 
-def record(folder: Path, count: int) -> bytes:
+def record(folder: Path, count: int, name: str = "span") -> bytes:
     """Let a writer that is gone have recorded that many spans and events of one trace; return the trace id."""
     trace_id = secrets.token_bytes(16)
     writer = Writer(folder, Identity(pid=1, boot_id="another").encode())
@@ -51,7 +55,7 @@ def record(folder: Path, count: int) -> bytes:
     for number in range(count):
         span_id = secrets.token_bytes(8)
         now = time.time_ns()
-        span = Span(trace_id=trace_id, span_id=span_id, name=f"span {number}", start_time_unix_nano=now)
+        span = Span(trace_id=trace_id, span_id=span_id, name=f"{name} {number}", start_time_unix_nano=now)
         writer.append(Kind.SPAN_START, span.SerializeToString(), origin=origin)
         event = LogRecord(
             trace_id=trace_id, span_id=span_id, event_name=names.EVENT_DECISION, time_unix_nano=now
@@ -111,6 +115,57 @@ def test_a_partial_success_costs_what_it_says(misbehaving: FaultyDestination, tm
     total = account(tmp_path).total
     assert (total.quarantined, total.pending) == (1, 0)
     assert total.is_exact
+
+
+def test_requests_that_grpc_does_not_let_in_are_halved(tmp_path: Path) -> None:
+    """A limit below one request of ours costs requests and no records, but for one that is too large by itself."""
+    record(tmp_path, 20)
+    record(tmp_path, 1, name="x" * 5000)
+    with FaultyGrpcDestination(max_bytes=1000) as small:
+        deliver(tmp_path, small.endpoint)
+        assert small.requests > 2
+        assert {span.name for span in small.spans} == {f"span {number}" for number in range(20)}
+        assert len(small.events) == 21
+    total = account(tmp_path).total
+    assert total.is_exact
+    assert (total.quarantined, total.pending) == (1, 0)
+
+
+def test_a_destination_over_grpc_that_takes_no_logs(tmp_path: Path) -> None:
+    """UNIMPLEMENTED for logs alone, as Jaeger says: spans arrive, records of logs are counted, and nothing waits."""
+
+    class Spans(FaultyGrpcDestination):
+        def behave(self, path: str, body: bytes) -> Behaviour:
+            return ACCEPT if path.endswith("/v1/traces") else replace(UNAVAILABLE, status=404)
+
+    record(tmp_path, 3)
+    with Spans() as destination:
+        deliver(tmp_path, destination.endpoint)
+        assert len(destination.spans) == 3
+        assert destination.events == []
+    assert [ledger.declined for ledger in load_all(tmp_path)] == [3]
+    total = account(tmp_path).total
+    assert total.is_exact
+    assert (total.quarantined, total.pending) == (0, 0)
+
+
+def test_a_connection_over_grpc_that_breaks_before_the_answer(tmp_path: Path) -> None:
+    """What was kept and not acknowledged comes again, over a new connection, under the same record ids."""
+    record(tmp_path, 3)
+    with FaultyGrpcDestination() as destination, FaultProxy(destination.endpoint) as proxy:
+        destination.then(Behaviour(delay=float("inf")))
+        forwarder = Forwarder(tmp_path, [from_url(proxy.url, Config())])
+        forwarder.start(once=True)
+        destination.wait_for(lambda spans: bool(spans), timeout=PATIENCE)
+        assert proxy.reset() == 1
+        destination.wait_for(lambda spans: len(spans) == 6, timeout=PATIENCE)
+        while forwarder.is_running:
+            time.sleep(0.01)
+        forwarder.stop()
+        assert len(destination.spans) == 6
+        assert len({str(span.attributes[names.RECORD_ID]) for span in destination.spans}) == 3
+    total = account(tmp_path).total
+    assert (total.delivered, total.pending, total.quarantined) == (total.recorded, 0, 0)
 
 
 def test_two_destinations_over_two_transports(

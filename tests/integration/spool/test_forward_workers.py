@@ -11,6 +11,8 @@ from contextlib import closing
 import pytest
 
 from handrail_agents import Done, Job
+from handrail_harness.faults.behaviour import SILENT
+from handrail_harness.faults.grpc_destination import FaultyGrpcDestination
 from handrail_harness.forest import build
 from handrail_harness.spans import Span
 from handrail_harness.stack.embedded import EmbeddedStack
@@ -64,6 +66,44 @@ def test_everything_of_every_pool_arrives(
     assert_complete(keeping, spans)
     assert len([span for span in spans if span.name.startswith("execute_tool")]) == 18
     assert not [span for span in spans if span.attributes.get(names.ABANDONED)]
+
+
+@pytest.mark.parametrize(("pool", "arguments"), [("prefork", ["--max-tasks-per-child=1"]), ("gevent", [])])
+def test_everything_arrives_over_grpc(
+    keeping: Keeping, stack: EmbeddedStack, pool: str, arguments: list[str]
+) -> None:
+    """gRPC's threads in a worker's main process survive forks of children and gevent's patches: all is in the store."""
+    keeping.forward_to(stack.otlp_endpoint)
+    running = keeping.worker(
+        "keeper",
+        pool=pool,
+        arguments=arguments,
+        concurrency=2,
+        env={"HANDRAIL_FORWARD_TO": f"grpc://{stack.grpc_endpoint}"},
+    )
+    jobs = [keeping.ops.send("keeper", times=3) for _ in range(3)]
+    assert all(isinstance(job.result(timeout=PATIENCE), Done) for job in jobs)
+    running.stop()
+    spans = arrived(stack, jobs)
+    assert_complete(keeping, spans)
+    assert len([span for span in spans if span.name.startswith("execute_tool")]) == 18
+
+
+def test_greenlets_do_not_wait_for_a_destination_over_grpc(keeping: Keeping) -> None:
+    """While a destination keeps a gevent worker's export waiting, for longer than this test does, its tasks go on."""
+    with FaultyGrpcDestination() as silent:
+        silent.behaviour = SILENT
+        env = {
+            "HANDRAIL_FORWARD": "worker",
+            "HANDRAIL_FORWARD_TO": silent.endpoint,
+            "HANDRAIL_FLUSH_TIMEOUT": "0.1",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "600",
+        }
+        keeping.worker("keeper", pool="gevent", env=env)
+        assert isinstance(keeping.ops.send("keeper", times=1).result(timeout=PATIENCE), Done)
+        wait_until(lambda: silent.requests == 1, "an export")
+        assert isinstance(keeping.ops.send("keeper", times=1).result(timeout=PATIENCE), Done)
+        assert silent.requests == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
