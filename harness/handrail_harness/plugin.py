@@ -7,7 +7,7 @@ Everything else is in `handrail_harness.testing`, which is imported by the fixtu
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +23,7 @@ _session = pytest.StashKey["Handrail"]()
 _silenced = pytest.StashKey[list[str]]()
 _shared_id = pytest.StashKey[str]()
 _left = pytest.StashKey[str]()
+_swept = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,6 +68,12 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["handrail_junit"] = str(getattr(node.config.option, "xmlpath", None) or "")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """In the controller of pytest-xdist: take over what a worker has swept."""
+    _note_swept(node.config, getattr(node, "workeroutput", {}).get("handrail_swept", ()))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In the controller of pytest-xdist: the stack that the workers shared must go with the last of them."""
@@ -80,7 +87,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left behind."""
+    """Say what was left behind, by this session and by killed ones before it."""
+    if swept := terminalreporter.config.stash.get(_swept, []):
+        terminalreporter.write_sep("=", "handrail: left by test sessions that were killed")
+        for line in swept:
+            terminalreporter.write_line(line)
     if left := terminalreporter.config.stash.get(_left, ""):
         terminalreporter.write_sep("=", "handrail", red=True)
         terminalreporter.write_line(f"left behind: {left}; `handrail sweep` removes what it can")
@@ -111,6 +122,7 @@ def handrail(pytestconfig: pytest.Config, handrail_app: object) -> Iterator[Hand
     ) as session:
         session.begin_test(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0])
         pytestconfig.stash[_session] = session
+        _note_swept(pytestconfig, session.swept)
         yield session
         del pytestconfig.stash[_session]
 
@@ -164,6 +176,13 @@ def pytest_runtest_makereport(
 
         enrich(report, call.excinfo, item, session)
     return report
+
+
+def _note_swept(config: pytest.Config, lines: Sequence[str]) -> None:
+    known = config.stash.setdefault(_swept, [])
+    known += lines
+    if (output := getattr(config, "workeroutput", None)) is not None:  # a worker of pytest-xdist
+        output["handrail_swept"] = known
 
 
 def _active(item: pytest.Item) -> Handrail | None:

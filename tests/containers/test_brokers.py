@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from handrail_agents import Done
 from handrail_harness.errors import StackError
 from handrail_harness.faults import Faults
 from handrail_harness.stack.containers import ContainerStack
@@ -14,8 +13,7 @@ from handrail_harness.stack.rabbitmq import answers
 from handrail_harness.stack.rabbitmq_container import RabbitMQContainer
 from handrail_harness.stack.service import Broker
 
-from ..integration.verbs.line import Line, WithBroker, line_on
-from ..integration.verbs.verdicts import VERDICTS
+from ..integration.verbs.line import Line, WithBroker, line_on, paused, restarted
 from .support import our_containers
 
 pytestmark = [pytest.mark.containers, pytest.mark.integration]
@@ -49,23 +47,12 @@ def faults(line: Line) -> Iterator[Faults]:
 
 def test_restart_broker(line: Line, faults: Faults) -> None:
     """A broker whose container is restarted has its port and its messages: no span and no hand-off is lost."""
-    assert line.stack.broker is not None
-    before = line.stack.broker.url
-    with faults.pause_worker(line.workers[0]):  # so that the message is in the broker, and nothing on its way
-        job, _ = line.send()
-        faults.restart_broker()
-    assert line.stack.broker.url == before
-    assert line.end(job) == Done("noted")
-    line.expect(job, VERDICTS["restart_broker"], receipts=3)
+    restarted(line, faults)
 
 
 def test_pause_broker(line: Line, faults: Faults) -> None:
     """A broker whose container is frozen for a while costs no span and no hand-off."""
-    job, key = line.send(wait=True)
-    with faults.pause_broker():
-        line.let_go(key)
-    assert line.end(job) == Done("noted")
-    line.expect(job, VERDICTS["pause_broker"], receipts=3)
+    paused(line, faults, journals_elsewhere=line.stack.broker.url != line.stack.redis_url)
 
 
 def test_a_broker_that_forgets_hangs_and_dies(rabbitmq: RabbitMQContainer) -> None:

@@ -8,6 +8,7 @@ from handrail_harness.errors import StackError
 from handrail_harness.testing.collector import Collector
 from handrail_harness.testing.flushing import FlushingSource
 from handrail_harness.testing.leftovers import SESSION_VARIABLE, Ledger, containers_of, leftovers
+from handrail_harness.testing.sweeping import sweep_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,8 @@ class Ground:
         self.tier = tier
         self._session = session
         self._ledger = Ledger(session)
+        self.swept: list[str] = []
+        """What killed sessions had left, a line for each thing removed or not removable."""
         self._collector: Collector | None = None
         self._source: Source | None = None
 
@@ -68,7 +71,8 @@ class Ground:
             database.purge()
 
     def start(self) -> None:
-        """Start the tier's stack, writing down first what would outlive this process."""
+        """Remove what killed sessions left, then start the tier's stack, writing down first what would stay of it."""
+        self.swept = sweep_sessions()
         self._ledger.open()
         if self.tier.name == "containers":
             from testcontainers.core.labels import SESSION_ID

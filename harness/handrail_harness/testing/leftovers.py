@@ -31,12 +31,19 @@ class Entry:
     started: float
     databases: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
+    namespace: str = ""
+    """The process-id namespace that `pid` is of."""
     path: Path = field(default_factory=Path, compare=False)
 
     def alive(self) -> bool:
-        """Return whether the session's process still runs (and is not another one with the same number)."""
+        """Return whether the session's process still runs (and is not another one with the same number).
+
+        One in another container that shares this folder cannot be seen from here, and counts as alive.
+        """
         import psutil
 
+        if self.namespace != _namespace():
+            return True
         with contextlib.suppress(psutil.Error):
             return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
         return False
@@ -46,7 +53,7 @@ class Ledger:
     """The entry of one session: a file of its user's own, readable by nobody else (it may hold a password)."""
 
     def __init__(self, session: str) -> None:
-        self._entry = Entry(session, os.getpid(), 0.0)
+        self._entry = Entry(session, os.getpid(), 0.0, namespace=_namespace())
         self._open = False
 
     def open(self) -> None:
@@ -82,6 +89,7 @@ class Ledger:
             "started": entry.started,
             "databases": entry.databases,
             "containers": entry.containers,
+            "namespace": entry.namespace,
         }
         written = entry.path.with_suffix(".new")
         with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -110,6 +118,7 @@ def entries() -> Iterator[Entry]:
                 float(document["started"]),
                 [str(url) for url in document["databases"]],
                 [str(label) for label in document["containers"]],
+                str(document["namespace"]),
                 path,
             )
 
@@ -153,6 +162,12 @@ def processes_of(sessions: Sequence[str]) -> list[int]:
             ):
                 found.append(process.pid)
     return found
+
+
+def _namespace() -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return ""  # no Linux: there is one
 
 
 def _runs(pid: int) -> bool:

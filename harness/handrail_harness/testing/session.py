@@ -83,6 +83,11 @@ class Handrail:
         return self._ground.source
 
     @property
+    def swept(self) -> Sequence[str]:
+        """What sessions that were killed had left behind, removed at this one's start; a line for each."""
+        return tuple(self._ground.swept)
+
+    @property
     def tracer_provider(self) -> TracerProvider:
         """An SDK provider whose spans are seen: for instrumentors that would otherwise take the global one."""
         return self._ground.collector.tracer_provider

@@ -11,13 +11,21 @@ import signal
 from collections.abc import Iterator
 
 from handrail_harness.errors import StackError
+from handrail_harness.printable import printable
 from handrail_harness.testing.databases import empty
 from handrail_harness.testing.folders import abandoned, shared_folders
 from handrail_harness.testing.leftovers import Entry, entries, processes_of
 
+_GONE = (404, 409)  # HTTP statuses: removed meanwhile, or about to be, by another sweeper
+
 
 def sweep() -> list[str]:
     """Remove what dead sessions left; return a line for each thing removed, and for each that could not be."""
+    return sweep_sessions() + list(_folders())
+
+
+def sweep_sessions() -> list[str]:
+    """As `sweep`, but for folders: a session that begins may be looked at before it holds its own."""
     done: list[str] = []
     for entry in list(entries()):
         if entry.alive():
@@ -27,7 +35,7 @@ def sweep() -> list[str]:
         if not any(line.startswith("not removed") for line in lines):
             entry.path.unlink(missing_ok=True)
             done.append(f"removed: entry of session {entry.session}, whose process {entry.pid} is gone")
-    return done + list(_folders())
+    return done
 
 
 def _undo(entry: Entry) -> Iterator[str]:
@@ -53,6 +61,7 @@ def _undo(entry: Entry) -> Iterator[str]:
 
 
 def _containers(label: str) -> Iterator[str]:
+    from docker.errors import APIError, DockerException
     from testcontainers.core.docker_client import DockerClient
     from testcontainers.core.labels import LABEL_SESSION_ID
 
@@ -65,10 +74,21 @@ def _containers(label: str) -> Iterator[str]:
     client = DockerClient().client
     try:
         for container in client.containers.list(all=True, filters={"label": f"{LABEL_SESSION_ID}={label}"}):
-            container.remove(force=True, v=True)
-            yield f"removed: container {container.name}"
+            try:
+                container.remove(force=True, v=True)
+            except APIError as error:
+                if error.status_code not in _GONE:
+                    yield f"not removed: container {container.name}: {_reason(error)}"
+            else:
+                yield f"removed: container {container.name}"
+    except DockerException as error:
+        yield f"not removed: containers of testcontainers session {label}: {_reason(error)}"
     finally:
         client.close()
+
+
+def _reason(error: Exception) -> str:
+    return printable(" ".join(str(error).split()), 200)
 
 
 def _folders() -> Iterator[str]:

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from celery import Celery
 
-from handrail_agents import Agents, Job, Outcome
+from handrail_agents import Agents, Done, Job, Outcome
 from handrail_harness.errors import TraceNotFound
-from handrail_harness.faults import Message
+from handrail_harness.faults import Faults, Message
 from handrail_harness.faults.workers import worker_options
 from handrail_harness.forest import Forest
 from handrail_harness.investigate import Investigation, investigate
@@ -26,7 +26,7 @@ from handrail_propagation import conventions as names
 from handrail_propagation import flush
 
 from ...support.sender import traced_sender
-from .verdicts import Verdict
+from .verdicts import VERDICTS, Verdict
 
 APPS = Path(__file__).parent / "apps"
 PATIENCE = 40.0  # seconds until a wait gives up
@@ -139,11 +139,11 @@ class Line:
         path = self.folder / f"{key}.effects"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
-    def await_effect(self, key: str) -> None:
-        """Wait until the effect of a run has happened."""
+    def until(self, condition: Callable[[], object], *, what: str) -> None:
+        """Wait until a condition is true."""
         deadline = time.monotonic() + PATIENCE
-        while not self.effects(key):
-            assert time.monotonic() < deadline, f"no effect of {key}"
+        while not condition():
+            assert time.monotonic() < deadline, what
             time.sleep(0.02)
 
     def end(self, job: Job) -> Outcome:
@@ -211,6 +211,30 @@ def render(forest: Forest) -> str:
         f"{'  ' * depth}{span.name} [{span.kind}] {span.trace_id[:6]}/{span.span_id[:6]}"
         for span, _, depth in forest.walk()
     )
+
+
+def restarted(line: Line, faults: Faults) -> None:
+    """A broker that comes back with its messages, on the same port, costs no span and no hand-off."""
+    assert line.stack.broker is not None
+    before = line.stack.broker.url
+    with faults.pause_worker(line.workers[0]):  # so that the message is in the broker, and nothing on its way
+        job, _ = line.send()
+        faults.restart_broker()
+    assert line.stack.broker.url == before
+    assert line.end(job) == Done("noted")
+    line.expect(job, VERDICTS["restart_broker"], receipts=3)
+
+
+def paused(line: Line, faults: Faults, *, journals_elsewhere: bool) -> None:
+    """A broker that hangs for a while costs no span and no hand-off."""
+    job, key = line.send(wait=True)
+    line.until(lambda: line.begun(key), what="the tool has not begun")
+    with faults.pause_broker():
+        line.let_go(key)
+        if journals_elsewhere:  # only the message that wakes `first` has to wait
+            line.until(lambda: line.effects(key), what="no effect while the broker hangs")
+    assert line.end(job) == Done("noted")
+    line.expect(job, VERDICTS["pause_broker"], receipts=3)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from handrail_harness.errors import StackError
 from handrail_harness.faults import Faults
 from handrail_harness.stack.embedded import EmbeddedStack
 
-from .line import Line, line_on
+from .line import Line, line_on, paused, restarted
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration
@@ -26,20 +26,12 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
 
 def test_restart_broker(line: Line, faults: Faults) -> None:
     """A broker that comes back with its messages, on the same port, costs no span and no hand-off."""
-    with faults.pause_worker(line.workers[0]):  # so that the message is in the broker, and nothing on its way
-        job, _ = line.send()
-        faults.restart_broker()
-    assert line.end(job) == Done("noted")
-    line.expect(job, VERDICTS["restart_broker"], receipts=3)
+    restarted(line, faults)
 
 
 def test_pause_broker(line: Line, faults: Faults) -> None:
     """A broker that hangs for a while costs no span and no hand-off."""
-    job, key = line.send(wait=True)
-    with faults.pause_broker():
-        line.let_go(key)
-    assert line.end(job) == Done("noted")
-    line.expect(job, VERDICTS["pause_broker"], receipts=3)
+    paused(line, faults, journals_elsewhere=False)
 
 
 def test_pause_worker(line: Line, faults: Faults) -> None:

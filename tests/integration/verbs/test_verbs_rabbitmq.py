@@ -12,7 +12,7 @@ from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_harness.stack.service import Broker
 from handrail_propagation import conventions as names
 
-from .line import TWICE, Line, WithBroker, line_on
+from .line import TWICE, Line, WithBroker, line_on, paused, restarted
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration
@@ -72,11 +72,7 @@ def test_lose_ack(line: Line, faults: Faults) -> None:
 
 def test_restart_broker(line: Line, faults: Faults) -> None:
     """A RabbitMQ that comes back with its messages, on the same port, costs no span and no hand-off."""
-    with faults.pause_worker(line.workers[0]):  # so that the message is in the broker, and nothing on its way
-        job, _ = line.send()
-        faults.restart_broker()
-    assert line.end(job) == Done("noted")
-    line.expect(job, VERDICTS["restart_broker"], receipts=3)
+    restarted(line, faults)
 
 
 def test_restart_broker_that_forgets(line: Line, faults: Faults) -> None:
@@ -92,9 +88,4 @@ def test_restart_broker_that_forgets(line: Line, faults: Faults) -> None:
 
 def test_pause_broker(line: Line, faults: Faults) -> None:
     """A RabbitMQ that hangs for a while costs no span and no hand-off."""
-    job, key = line.send(wait=True)
-    with faults.pause_broker():
-        line.let_go(key)
-        line.await_effect(key)  # the journal is elsewhere: only the message that wakes `first` has to wait
-    assert line.end(job) == Done("noted")
-    line.expect(job, VERDICTS["pause_broker"], receipts=3)
+    paused(line, faults, journals_elsewhere=True)
