@@ -30,6 +30,19 @@ def _trouble(name: str, fault: str, promise: str, result: str = _TROUBLE, *, ove
     )
 
 
+def _worker(what: str, fault: str, *, stopped: bool = False) -> Row:
+    test = "test_everything_arrives_however_a_worker_is_stopped"
+    return Row(
+        f"a real worker: {fault}",
+        "every call that was made arrives before the worker is gone",
+        f"integration/spool/test_forward_workers.py::{test if stopped else 'test_everything_of_every_pool_arrives'}",
+        f"worker {what}",
+        "{lost} of {effects} lost",
+        f"worker {what} stock",
+        "{lost} of {effects} lost",
+    )
+
+
 def _over_grpc(name: str, fault: str, promise: str, result: str = _TROUBLE) -> Row:
     return _trouble(name, fault, promise, result, over="grpc")
 
@@ -110,6 +123,14 @@ ROWS: Final = (
         "lives stock",
         _NO_DISK,
     ),
+    _worker("prefork", "prefork, warm stop"),
+    _worker("prefork --max-tasks-per-child=1", "prefork, a child for each task, warm stop"),
+    _worker("threads", "threads, warm stop"),
+    _worker("solo", "solo, warm stop"),
+    _worker("gevent", "gevent, warm stop"),
+    _worker("SIGTERM", "SIGTERM in the middle of the work", stopped=True),
+    _worker("SIGINT", "SIGINT in the middle of the work", stopped=True),
+    _worker("SIGQUIT", "SIGQUIT in the middle of the work", stopped=True),
     Row(
         "disk full (a tmpfs of 256 KiB)",
         "effects above `read` are refused; reads go on and are counted",

@@ -33,7 +33,7 @@ class Stage:
         self.queue = f"stock-{secrets.token_hex(4)}"
         os.environ.update(self.environ(self.queue, setup="import"))
         sys.path.insert(0, str(APPS))
-        import_module("stock_only_app")
+        self.app: Any = import_module("stock_only_app")
         self.tasks: Any = import_module("propagation_app")
         self.provider: Any = trace.get_tracer_provider()
 

@@ -19,6 +19,7 @@ from handrail_harness.stack.embedded import EmbeddedStack
 from handrail_propagation import conventions as names
 from handrail_propagation.spool.accounting import account
 
+from ...faults.report import figure
 from .conftest import PATIENCE, POOLS, Keeping
 
 pytestmark = pytest.mark.integration
@@ -52,13 +53,28 @@ def assert_complete(keeping: Keeping, spans: Sequence[Span]) -> None:
     assert (total.pending, total.quarantined, total.dropped) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("pool", "arguments"), POOLS)
+def keep_figure(keeping: Keeping, spans: Sequence[Span], what: str) -> None:
+    """Keep how many of the calls that a worker made are in the store."""
+    effects = {*keeping.done("note"), *keeping.done("look")}
+    lost = len(effects - {span.span_id for span in spans})
+    figure(f"worker {what}", effects=len(effects), lost=lost)
+
+
+OVER_GRPC = [("prefork", ["--max-tasks-per-child=1"]), ("gevent", [])]
+"""Where gRPC's threads meet forks, and gevent's patches."""
+
+
+@pytest.mark.parametrize(
+    ("over", "pool", "arguments"),
+    [*(("http", *pool) for pool in POOLS), *(("grpc", *pool) for pool in OVER_GRPC)],
+)
 def test_everything_of_every_pool_arrives(
-    keeping: Keeping, stack: EmbeddedStack, pool: str, arguments: list[str]
+    keeping: Keeping, stack: EmbeddedStack, over: str, pool: str, arguments: list[str]
 ) -> None:
     """After a worker has stopped, every span of its calls is in the store, in whole trees, and its spool is empty."""
     keeping.forward_to(stack.otlp_endpoint)
-    running = keeping.worker("keeper", pool=pool, arguments=arguments, concurrency=2)
+    env = {"HANDRAIL_FORWARD_TO": f"grpc://{stack.grpc_endpoint}"} if over == "grpc" else {}
+    running = keeping.worker("keeper", pool=pool, arguments=arguments, concurrency=2, env=env)
     jobs = [keeping.ops.send("keeper", times=3) for _ in range(3)]
     assert all(isinstance(job.result(timeout=PATIENCE), Done) for job in jobs)
     running.stop()
@@ -66,27 +82,8 @@ def test_everything_of_every_pool_arrives(
     assert_complete(keeping, spans)
     assert len([span for span in spans if span.name.startswith("execute_tool")]) == 18
     assert not [span for span in spans if span.attributes.get(names.ABANDONED)]
-
-
-@pytest.mark.parametrize(("pool", "arguments"), [("prefork", ["--max-tasks-per-child=1"]), ("gevent", [])])
-def test_everything_arrives_over_grpc(
-    keeping: Keeping, stack: EmbeddedStack, pool: str, arguments: list[str]
-) -> None:
-    """gRPC's threads in a worker's main process survive forks of children and gevent's patches: all is in the store."""
-    keeping.forward_to(stack.otlp_endpoint)
-    running = keeping.worker(
-        "keeper",
-        pool=pool,
-        arguments=arguments,
-        concurrency=2,
-        env={"HANDRAIL_FORWARD_TO": f"grpc://{stack.grpc_endpoint}"},
-    )
-    jobs = [keeping.ops.send("keeper", times=3) for _ in range(3)]
-    assert all(isinstance(job.result(timeout=PATIENCE), Done) for job in jobs)
-    running.stop()
-    spans = arrived(stack, jobs)
-    assert_complete(keeping, spans)
-    assert len([span for span in spans if span.name.startswith("execute_tool")]) == 18
+    if over == "http":
+        keep_figure(keeping, spans, " ".join([pool, *arguments]))
 
 
 def test_greenlets_do_not_wait_for_a_destination_over_grpc(keeping: Keeping) -> None:
@@ -117,7 +114,9 @@ def test_everything_arrives_however_a_worker_is_stopped(
     wait_until(lambda: len(keeping.done("note")) >= 10, "work")
     os.kill(running.pid, number)
     wait_until(lambda: not running.running, "the end of the worker")
-    assert_complete(keeping, arrived(stack, jobs))
+    spans = arrived(stack, jobs)
+    assert_complete(keeping, spans)
+    keep_figure(keeping, spans, signal.Signals(number).name)
 
 
 def test_a_child_that_is_killed_leaves_no_orphan(keeping: Keeping, stack: EmbeddedStack) -> None:
