@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
+from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -47,12 +49,19 @@ def build(
     """Return telemetry on the given providers, else the global ones, else new ones that become global."""
     resource = _resource(config, service_name)
     traces = tracer_provider or _found(trace.get_tracer_provider(), "ProxyTracerProvider")
+    exporting: list[tuple[Any, Any]] = []
     if traces is None:
-        traces = _tracer_provider(config, resource)
+        traces = SdkTracerProvider(resource=resource)
+        for processor in _span_processors(config):
+            traces.add_span_processor(processor)
+            exporting.append((traces, processor))
         trace.set_tracer_provider(traces)
     logs = logger_provider or _found(_logs.get_logger_provider(), "ProxyLoggerProvider")
     if logs is None:
-        logs = _logger_provider(config, resource)
+        logs = SdkLoggerProvider(resource=resource)
+        for log_processor in _log_processors(config):
+            logs.add_log_record_processor(log_processor)
+            exporting.append((logs, log_processor))
         _logs.set_logger_provider(logs)
     meters = meter_provider or _found(metrics.get_meter_provider(), "_ProxyMeterProvider")
     if meters is None:
@@ -70,6 +79,7 @@ def build(
         config=config,
         recorder=recorder,
         forwarding=forwarding,
+        exporting=exporting,
     )
 
 
@@ -84,25 +94,17 @@ def _resource(config: Config, service_name: str) -> Resource:
     return Resource.create({} if named or not service_name else {"service.name": service_name})
 
 
-def _tracer_provider(config: Config, resource: Resource) -> SdkTracerProvider:
-    provider = SdkTracerProvider(resource=resource)
+def _span_processors(config: Config) -> Iterator[SpanProcessor]:
     for name in () if config.disabled else config.traces_exporter:
-        processor: SpanProcessor
         if name == "console":
-            processor = SimpleSpanProcessor(ConsoleSpanExporter())
-        elif config.spool_dir:
-            continue  # what is in the spool is forwarded from there
-        else:
-            processor = BatchSpanProcessor(span_exporter(name, config.traces_protocol))
-        provider.add_span_processor(processor)
-    return provider
+            yield SimpleSpanProcessor(ConsoleSpanExporter())
+        elif not config.spool_dir:  # what is in the spool is forwarded from there
+            yield BatchSpanProcessor(span_exporter(name, config.traces_protocol))
 
 
-def _logger_provider(config: Config, resource: Resource) -> SdkLoggerProvider:
-    provider = SdkLoggerProvider(resource=resource)
+def _log_processors(config: Config) -> Iterator[LogRecordProcessor]:
     for name in () if config.disabled or config.spool_dir else config.logs_exporter:
-        provider.add_log_record_processor(BatchLogRecordProcessor(log_exporter(name, config.logs_protocol)))
-    return provider
+        yield BatchLogRecordProcessor(log_exporter(name, config.logs_protocol))
 
 
 def meter_provider_of(config: Config, resource: Resource) -> MeterProvider:

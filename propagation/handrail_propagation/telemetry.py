@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -45,6 +45,8 @@ class Telemetry:
     """What writes to the spool, if there is one."""
     forwarding: Forwarding | None = None
     """What forwards the spool from this process, if that is its job."""
+    exporting: Sequence[tuple[Any, Any]] = ()
+    """Provider and processor of each exporter that was made from `OTEL_*` variables or their defaults."""
     trust_by_app: WeakKeyDictionary[Celery, TrustPolicy] = field(default_factory=WeakKeyDictionary)
     """Policies of apps that have one of their own; `config.trust` is that of all others."""
     tracer: Tracer = field(init=False)

@@ -105,6 +105,19 @@ def test_a_broken_tree_is_drawn_as_it_is() -> None:
     assert "hand-off lost its trace context" in text
 
 
+def test_tasks_are_drawn_by_their_names() -> None:
+    """Without agents a hand-off is named after its task, with its queue beside it; other tasks are other lines."""
+    run = RunBuilder()
+    with run.inside("checkout"):
+        for task in ("shop.receipt", "shop.mail", "shop.mail", "shop.mail"):
+            with run.received(run.send("celery"), **{c.CELERY_TASK_NAME: task}):
+                pass
+    text = picture(run.spans)
+    assert "shop.receipt  queue celery" in text
+    folded = next(line for line in text.splitlines() if "shop.mail" in line)
+    assert "× 3" in folded  # noqa: RUF001
+
+
 def test_alike_siblings_are_folded() -> None:
     """A thousand alike calls are one line with their number."""
     run = RunBuilder()

@@ -15,6 +15,7 @@ from handrail_harness.effects.view import is_operation
 from handrail_harness.findings.base import SEVERITIES, Finding
 from handrail_harness.spans import Span
 from handrail_propagation.conventions import (
+    CELERY_TASK_NAME,
     DECISION_INTENT,
     DECISION_RISK,
     DELEGATION_REASON,
@@ -50,6 +51,10 @@ class Node:
     def head(self) -> Span:
         """The outermost span of the line."""
         return self.spans[0]
+
+    def text(self, key: str) -> str:
+        """Return the first text that a span of the line has for an attribute, outermost first; else `""`."""
+        return next((text for span in self.spans if (text := span.text(key))), "")
 
     def agent(self) -> Span | None:
         """Return the agent's own span among those of the line."""
@@ -205,4 +210,5 @@ def _looks(node: Node) -> tuple[object, ...]:
         TOOL_DISPOSITION,
         TOOL_RESULT_STATUS,
     )
-    return (head.name, head.kind, head.status_code, len(node.spans), *(head.text(key) for key in keys))
+    own = (head.text(key) for key in keys)
+    return (head.name, head.kind, head.status_code, len(node.spans), node.text(CELERY_TASK_NAME), *own)

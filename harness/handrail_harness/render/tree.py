@@ -30,6 +30,7 @@ from handrail_harness.render.style import (
 from handrail_harness.spans import Span
 from handrail_propagation.conventions import (
     ABANDONED,
+    CELERY_TASK_NAME,
     DECISION_CONTEXT_SOURCE,
     DECISION_INTENT,
     DECISION_RISK,
@@ -168,7 +169,7 @@ class TreePicture:
         return label
 
     def _quote(self, node: Node, signs: Signs) -> Text | None:
-        reason = next((text for span in node.spans if (text := span.text(DELEGATION_REASON))), "")
+        reason = node.text(DELEGATION_REASON)
         if reason:
             return Text(f'"{shown(reason, _QUOTE, signs)}"', style="italic dim")
         if not is_operation(node.head, OPERATION_EXECUTE_TOOL):
@@ -209,7 +210,9 @@ def _handoff(view: RunView, node: Node, signs: Signs) -> Text:
     name = next(
         (text for span in (agent, *node.spans) if span and (text := span.text(GEN_AI_AGENT_NAME))), ""
     )
-    queue = next((text for span in node.spans if (text := span.text(MESSAGING_DESTINATION_NAME))), "")
+    queue = node.text(MESSAGING_DESTINATION_NAME)
+    # Without agents what a person looks for is the task; one queue often has many.
+    called = node.text(CELERY_TASK_NAME) or queue or node.head.name
     consumer = next((span for span in node.spans if span.kind == "consumer"), None)
     label = Text()
     if node.head.kind == "internal":
@@ -219,7 +222,7 @@ def _handoff(view: RunView, node: Node, signs: Signs) -> Text:
             label.append("  resumed", style="dim")
     elif node.head.kind == "consumer":
         attempt = node.head.attributes.get(MESSAGE_ATTEMPT)
-        label.append(shown(name or queue or node.head.name, _NAME, signs), style="bold blue")
+        label.append(shown(name or called, _NAME, signs), style="bold blue")
         label.append(f"  attempt {attempt}" if isinstance(attempt, int) else "  received", style="dim")
     elif name or agent is not None:
         label.append(f"{signs.handoff} ", style="blue")
@@ -227,10 +230,12 @@ def _handoff(view: RunView, node: Node, signs: Signs) -> Text:
     else:
         name = view.woken_by(consumer) if consumer is not None else ""
         label.append(f"{signs.wakes} wakes " if name else f"{signs.handoff} ", style="blue")
-        label.append(shown(name or queue or node.head.name, _NAME, signs), style="blue")
+        label.append(shown(name or called, _NAME, signs), style="blue")
     wait = consumer.attributes.get(MESSAGE_QUEUE_WAIT) if consumer is not None else None
     parts = [
-        Text(f"queue {shown(queue, _NAME, signs)}" if queue and queue != name else "", style="dim"),
+        Text(
+            f"queue {shown(queue, _NAME, signs)}" if queue and queue != (name or called) else "", style="dim"
+        ),
         Text(
             f"waited {duration(int(wait * 1e9))}"
             if isinstance(wait, (int, float)) and not isinstance(wait, bool) and 0.001 <= wait < 1e9

@@ -6,8 +6,9 @@ any other source, and are sent on to the stack's receiver where there is one.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry import trace
@@ -23,11 +24,21 @@ from handrail_harness.sources.memory import MemorySource
 from handrail_harness.testing.ids import UnseededIds
 from handrail_propagation import telemetry
 
+_DESTINATIONS = (
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_LOGS_EXPORTER",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+)
+
 
 class Collector:
     """The spans and events of this process from `watch()` on; `tracer_provider` is one of its own for tests.
 
-    A watched provider keeps its processors and exporters; ours is one more, which does nothing after `close()`.
+    A watched provider keeps its processors and exporters; ours is one more, which does nothing after `close()`. Only
+    exporters that `instrument()` made while no variable says where to are held back meanwhile: a test would wait for
+    their attempts to reach a Collector on this machine.
     With an `endpoint` (base URL of OTLP over HTTP) what was collected goes there on `flush()`, log-based events
     where it `takes_logs`; without one it stays in `memory`.
     """
@@ -44,6 +55,7 @@ class Collector:
         self._spans = _Spans(self._take_span)
         self._logs = _Logs(self._take_log)
         self._watched: list[Any] = []
+        self._held_back: list[tuple[Any, Any]] = []
         self._lock = threading.Lock()
         self._closed = self._alone = self._lent = False
         self._add(self.tracer_provider, self._spans)
@@ -54,6 +66,8 @@ class Collector:
         if self._alone:
             return
         current = telemetry.current()
+        if current is not None and not any(name in os.environ for name in _DESTINATIONS):
+            self._hold_back(current.exporting)
         traces = [trace.get_tracer_provider(), current.tracer_provider if current else None]
         for provider in traces:
             if isinstance(provider, TracerProvider):
@@ -110,14 +124,23 @@ class Collector:
         for provider in self._watched:
             _take_out(provider, (self._spans, self._logs))
         self._watched.clear()
+        for provider, processor in self._held_back:
+            _put_in(provider, processor)
+        self._held_back.clear()
 
     def _add(self, provider: Any, processor: Any) -> None:
         with self._lock:
             if any(provider is one for one in self._watched):
                 return
-            add = getattr(provider, "add_span_processor", None) or provider.add_log_record_processor
-            add(processor)
+            _put_in(provider, processor)
             self._watched.append(provider)
+
+    def _hold_back(self, exporting: Sequence[tuple[Any, Any]]) -> None:
+        with self._lock:
+            for provider, processor in exporting:
+                if not any(processor is held for _, held in self._held_back):
+                    _take_out(provider, (processor,))
+                    self._held_back.append((provider, processor))
 
     def _take_span(self, span: ReadableSpan) -> None:
         if self._closed:
@@ -177,8 +200,13 @@ def _has_global_provider() -> bool:
     return isinstance(trace.get_tracer_provider(), TracerProvider)
 
 
+def _put_in(provider: Any, processor: Any) -> None:
+    add = getattr(provider, "add_span_processor", None) or provider.add_log_record_processor
+    add(processor)
+
+
 def _take_out(provider: Any, ours: tuple[object, ...]) -> None:
-    """Remove our processors from a provider; the SDK has no call for it (they are inert in any case)."""
+    """Remove processors from a provider; the SDK has no call for it."""
     for holder in ("_active_span_processor", "_multi_log_record_processor"):
         multi = getattr(provider, holder, None)
         for name in ("_span_processors", "_log_record_processors"):
