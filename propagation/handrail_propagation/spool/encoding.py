@@ -42,12 +42,17 @@ class Origins:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[object, object, bytes]] = {}
+        self._last: tuple[object, object, bytes] = (self, self, b"")
 
     def payload(self, resource: Resource | None, scope: InstrumentationScope | None) -> bytes:
         """Return an OTLP `ResourceSpans` of this resource and scope, without spans."""
+        last = self._last
+        if last[0] is resource and last[1] is scope:
+            return last[2]
         key = id(resource), id(scope)
         known = self._known.get(key)
         if known is not None:
+            self._last = known
             return known[2]
         if len(self._known) >= 256:  # somebody makes a tracer for each call
             self._known.clear()

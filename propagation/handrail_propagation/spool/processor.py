@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import Span as ApiSpan
+from opentelemetry.trace import TraceFlags
 
 from handrail_propagation.messagespan import MessageSpan
 from handrail_propagation.spool.encoding import Origins, encode_end, encode_log, encode_start
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from handrail_propagation.forward.here import Forwarding
 
 _log = logging.getLogger(__name__)
+_SAMPLED: Final = int(TraceFlags.SAMPLED)
+# Not each time: a look at an Enum's member is slow
+_SPAN_START, _SPAN_END, _LOG = Kind.SPAN_START, Kind.SPAN_END, Kind.LOG
+_ALWAYS, _DROPPABLE = Keep.ALWAYS, Keep.DROPPABLE
 
 
 @dataclass(slots=True)
@@ -50,10 +55,11 @@ class Recorder:
     def start(self, span: ReadableSpan) -> None:
         """Record the start of a span."""
         context = span.get_span_context()
-        if context is None or not context.trace_flags.sampled:
+        if context is None or not context.trace_flags & _SAMPLED:
             return
-        gated = type(span) is not MessageSpan and is_gated(span.attributes)
-        number = self._put(Kind.SPAN_START, encode_start, span, Keep.ALWAYS if gated else Keep.DROPPABLE)
+        # The field: the property wraps it anew each time
+        gated = type(span) is not MessageSpan and is_gated(getattr(span, "_attributes", None) or span.attributes)
+        number = self._put(_SPAN_START, encode_start, span, _ALWAYS if gated else _DROPPABLE)
         if gated:
             self._open[context.span_id] = _Open(self.spool.writer(), number)
         elif not number:
@@ -62,19 +68,20 @@ class Recorder:
     def end(self, span: ReadableSpan) -> None:
         """Record the end of a span."""
         context = span.get_span_context()
-        if context is None or not context.trace_flags.sampled:
+        if context is None or not context.trace_flags & _SAMPLED:
             return
-        self._open.pop(context.span_id, None)
-        if context.span_id in self._unstarted:
+        if self._open:
+            self._open.pop(context.span_id, None)
+        if self._unstarted and context.span_id in self._unstarted:
             self._unstarted.discard(context.span_id)
             self.spool.writer().drop()
         else:
-            self._put(Kind.SPAN_END, encode_end, span, Keep.ALWAYS)
+            self._put(_SPAN_END, encode_end, span, _ALWAYS)
 
     def log(self, record: ReadWriteLogRecord) -> None:
         """Record a log-based event."""
         decision = record.log_record.event_name in EVENTS
-        number = self._put(Kind.LOG, encode_log, record, Keep.ALWAYS if decision else Keep.DROPPABLE)
+        number = self._put(_LOG, encode_log, record, _ALWAYS if decision else _DROPPABLE)
         if decision and (opened := self._open.get(record.log_record.span_id or 0)) is not None:
             opened.decision = number
 

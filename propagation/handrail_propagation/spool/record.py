@@ -18,6 +18,7 @@ VERSION: Final = 1
 MAX_PAYLOAD: Final = 16 << 20
 """Bytes; a longer payload is refused by the writer, a longer length is not believed by the reader."""
 MAX_ORIGIN: Final = 0xFFFF
+MAX_DROPPED: Final = 0xFFFFFFFF
 
 _FIELDS: Final = struct.Struct("<4sBBHIIQQ")
 _CRC: Final = struct.Struct("<I")
@@ -84,7 +85,7 @@ class Damage:
 
 
 def pack(
-    kind: int, writer: int, sequence: int, payload: bytes, *, origin: int = 0, dropped: int = 0
+    kind: int, writer: int, sequence: int, payload: bytes, origin: int = 0, dropped: int = 0
 ) -> bytes:
     """Return the frame of one record. Raises `ValueError` for a payload above `MAX_PAYLOAD`."""
     length = len(payload)

@@ -36,8 +36,8 @@ class Segment:
     size: int
     last: int
     """The number of the last record in it."""
-    origins: dict[bytes, int] = field(default_factory=dict)
-    """Payload of an origin record → its number in this segment."""
+    origins: dict[bytes, int] = field(default_factory=lambda: {b"": 0})
+    """Payload of an origin record → its number in this segment; records without one have number 0."""
     listed: bool = False
     """Whether its name is on disk."""
     retired: bool = False

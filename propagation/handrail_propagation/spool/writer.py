@@ -18,7 +18,7 @@ from typing import Final
 
 from handrail_propagation.errors import HandrailError
 from handrail_propagation.spool.files import FILES, Files
-from handrail_propagation.spool.record import MAX_ORIGIN, MAX_PAYLOAD, Kind, pack
+from handrail_propagation.spool.record import MAX_DROPPED, MAX_ORIGIN, MAX_PAYLOAD, Kind, pack
 from handrail_propagation.spool.segments import Segment, open_segment
 
 _log = logging.getLogger(__name__)
@@ -121,6 +121,21 @@ class Writer:
                 return 0
             self._busy = True
             try:
+                segment = self._segment
+                if (
+                    segment is not None
+                    and self._in_flight is None
+                    and not self._held
+                    and self._budget > 0
+                    and segment.size < self._segment_size
+                    and len(payload) <= MAX_PAYLOAD
+                    and (number := segment.origins.get(origin)) is not None
+                ):
+                    # As nearly always: there is room, and nothing has to be made first
+                    try:
+                        return self._write_frame(segment, kind, payload, number)
+                    except OSError as error:
+                        self._distrust(segment, error)
                 return self._append(_Held(kind, origin, payload), keep)
             finally:
                 self._busy = False
@@ -214,30 +229,34 @@ class Writer:
         segment = self._segment
         if segment is not None:
             try:
-                if segment.size < self._segment_size and len(segment.origins) < MAX_ORIGIN:
+                if segment.size < self._segment_size and len(segment.origins) <= MAX_ORIGIN:
                     return self._write(segment, record)
                 self._retire()
                 self._finish_retired()
             except OSError as error:
-                # The kernel may say so only once: this descriptor is not trusted again
-                self._complain(f"{segment.path}: {error.strerror}; going on in a new segment")
-                self._retire()
+                self._distrust(segment, error)
         return self._write(self._open(), record)
 
-    def _write(self, segment: Segment, record: _Held) -> int:
-        number = 0
-        if record.origin:
-            number = segment.origins.get(record.origin, 0)
-            if not number:
-                number = len(segment.origins) + 1
-                self._write_frame(segment, Kind.ORIGIN, record.origin, number)
-                segment.origins[record.origin] = number
-        self._write_frame(segment, record.kind, record.payload, number)
-        return self._sequence
+    def _distrust(self, segment: Segment, error: OSError) -> None:
+        """Never use this descriptor again: the kernel may say only once that something is wrong."""
+        self._complain(f"{segment.path}: {error.strerror}; going on in a new segment")
+        self._retire()
 
-    def _write_frame(self, segment: Segment, kind: Kind, payload: bytes, origin: int) -> None:
+    def _write(self, segment: Segment, record: _Held) -> int:
+        number = segment.origins.get(record.origin)
+        if number is None:
+            number = len(segment.origins)
+            self._write_frame(segment, Kind.ORIGIN, record.origin, number)
+            segment.origins[record.origin] = number
+        return self._write_frame(segment, record.kind, record.payload, number)
+
+    def _write_frame(self, segment: Segment, kind: Kind, payload: bytes, origin: int) -> int:
+        """Write one frame; return its number. Raises `OSError` when it is not all there."""
         sequence = self._sequence + 1
-        frame = pack(kind, self.id, sequence, payload, origin=origin, dropped=min(self.dropped, 0xFFFFFFFF))
+        dropped = self.dropped
+        if dropped > MAX_DROPPED:
+            dropped = MAX_DROPPED
+        frame = pack(kind, self.id, sequence, payload, origin, dropped)
         end = segment.size + len(frame)
         self._in_flight = sequence, end
         try:
@@ -252,6 +271,7 @@ class Writer:
         segment.last = self._sequence = sequence
         self._in_flight = None
         self._budget -= len(frame)
+        return sequence
 
     def _recover(self, sequence: int, end: int) -> None:
         """An exception came out of nowhere (a soft time limit) while a frame was written: see how far it got."""
