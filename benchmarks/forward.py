@@ -5,12 +5,17 @@
 Spans a second of CPU time of one core, the best of some rounds. A span is a start record and an end record of a
 worker's `process` span. The last line is what a forwarder would cost that decodes each record, adds the record's id and
 encodes a request again, in protobuf's C code: what we do not do.
+
+Below that, what a forwarder costs by the clock, in CPU time of its thread, with four processes that write: a look at a
+folder in which nothing moves, reading the folder as a whole, and a request with few spans over OTLP/HTTP, ledger
+included; and how long a lone span takes to be delivered, from its end on.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import tempfile
 import time
@@ -23,15 +28,19 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from overhead import Sink, serving
 
 from handrail_propagation.config import Config
-from handrail_propagation.forward.destination import Destination
-from handrail_propagation.forward.forwarder import Forwarder
+from handrail_propagation.forward.destination import Destination, from_url
+from handrail_propagation.forward.forwarder import LOOK, PAUSE, Forwarder
 from handrail_propagation.forward.outcome import Accepted, Outcome
+from handrail_propagation.forward.shipper import LOOK_EVERY
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.providers import build
+from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.reader import read, segments
 from handrail_propagation.spool.record import Kind, Record
+from handrail_propagation.spool.writer import Writer
 
 BATCH = 2000
 
@@ -121,6 +130,102 @@ def decoding(folder: Path, count: int) -> float:
     return time.process_time() - before
 
 
+class Small:
+    """Four writers of this process, a forwarder of their folder that is not started, and what it costs."""
+
+    def __init__(self, folder: Path, sink: str) -> None:
+        folder.mkdir(mode=0o700)
+        self._writers = [Writer(folder, Identity.here().encode()) for _ in range(4)]
+        self._forwarder = Forwarder(folder, [from_url(sink, Config())])
+        assert self._forwarder.elect()
+        self._shipper = self._forwarder.shippers[0]
+        self.send()
+        time.sleep(0.1)  # else the folder has changed just now
+        self._shipper.round()
+        assert self._shipper.is_quiet
+
+    def span(self) -> None:
+        """Record a span of each process."""
+        for writer in self._writers:
+            span = Span(
+                trace_id=os.urandom(16), span_id=os.urandom(8), name="x" * 300, start_time_unix_nano=1
+            )
+            writer.append(Kind.SPAN_START, span.SerializeToString())
+            span.end_time_unix_nano = 2
+            writer.append(Kind.SPAN_END, span.SerializeToString())
+
+    def quiet(self) -> None:
+        """Look at a folder in which nothing moves."""
+        assert self._shipper.is_quiet
+
+    def look(self) -> None:
+        """Read the folder as a whole, and send what is new."""
+        self._shipper.round()
+
+    def send(self) -> None:
+        """Record, and send it."""
+        self.span()
+        self._shipper.round()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._forwarder.stop()
+        for writer in self._writers:
+            writer.close()
+
+
+def thread_time(work: Callable[[], object], calls: int) -> float:
+    """Return the CPU milliseconds of a call in this thread, the best of some rounds."""
+    best = float("inf")
+    for _ in range(10):
+        before = time.thread_time()
+        for _ in range(calls):
+            work()
+        best = min(best, (time.thread_time() - before) / calls * 1e3)
+    return best
+
+
+def latencies(folder: Path, count: int) -> list[float]:
+    """Return the seconds that lone spans take from their end to a destination, sorted, at random distances."""
+    folder.mkdir(mode=0o700)
+    writer = Writer(folder, Identity.here().encode())
+    null = Null(compress=False)
+    forwarder = Forwarder(folder, [Destination("nowhere", null)])
+    forwarder.start()
+    taken = []
+    for number in range(count):
+        time.sleep(0.8 + random.random() / 4)
+        span = Span(trace_id=os.urandom(16), span_id=number.to_bytes(8, "big"), start_time_unix_nano=1)
+        sent, before = null.requests, time.monotonic()
+        writer.append(Kind.SPAN_START, span.SerializeToString())
+        writer.append(Kind.SPAN_END, span.SerializeToString())
+        while null.requests == sent:
+            time.sleep(0.001)
+        taken.append(time.monotonic() - before)
+    forwarder.stop()
+    writer.close()
+    return sorted(taken)
+
+
+def by_the_clock(folder: Path) -> None:
+    """Measure and print what a forwarder costs by the clock."""
+    with serving(Sink) as sink:
+        small = Small(folder / "small", sink)
+        quiet = thread_time(small.quiet, 50)
+        whole = thread_time(small.look, 10)
+        recorded = thread_time(small.span, 10)
+        request = thread_time(small.send, 10) - recorded
+        small.close()
+    print(f"{'look, nothing moves':28} {quiet:10.3f} ms, every {LOOK:g} s")
+    print(f"{'whole folder, nothing new':28} {whole:10.3f} ms, every {LOOK_EVERY:g} s")
+    print(f"{'request with four spans':28} {request:10.3f} ms, every {PAUSE:g} s at the most")
+    print(f"{'idle':28} {(quiet / LOOK + whole / LOOK_EVERY) / 10:10.3f} % of a core")
+    taken = latencies(folder / "lone", 20)
+    print(
+        f"{'a lone span is delivered':28} {taken[len(taken) // 2]:10.3f} s after its end, {taken[-1]:.3f} at the most"
+    )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -150,6 +255,8 @@ def main() -> None:
     slowest = best["decoded and encoded again"]
     for name, seconds in best.items():
         print(f"{name:28} {options.spans / seconds:>10,.0f} {slowest / seconds:>6.1f}")
+    with tempfile.TemporaryDirectory() as base:
+        by_the_clock(Path(base))
 
 
 if __name__ == "__main__":

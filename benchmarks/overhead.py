@@ -5,10 +5,15 @@
 
 Variants: `bare` (no tracing), `stock` (opentelemetry-instrumentation-celery, batch processor, OTLP/HTTP),
 `export` (instrument(app), the same exporter variables), `spool` (instrument(app) with HANDRAIL_SPOOL_DIR, forwarded
-to the same place), `dropped` (spans go through a batch processor to an exporter that drops them), `disabled` and
-`stock-disabled` (OTEL_SDK_DISABLED=true). All that is exported goes to a null sink in this process, which is not
-measured; producer, worker and pool child are, with every thread in them. CPU times vary by 15 to 30 %; instructions
-repeat to half a percent.
+to the same place), `recorded` (the same, but nothing is forwarded), `dropped` (spans go through a batch processor to
+an exporter that drops them), `disabled` and `stock-disabled` (OTEL_SDK_DISABLED=true). All that is exported goes to a
+null sink in this process, which is not measured; producer, worker and pool child are, with every thread in them. CPU
+times vary by 15 to 30 %; instructions repeat to half a percent.
+
+The forwarder goes by the clock: it looks ten times a second, and sends twice a second while records come. Under
+valgrind everything else is thirty times slower, and of a worker that forwards one would count the clock. So `spool` is,
+with --instructions, what `recorded` costs and what `handrail forward --once` takes to deliver the same spans
+afterwards. What the looks cost, and a request, benchmarks/forward.py says.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-VARIANTS = ("bare", "stock", "export", "spool", "dropped", "disabled", "stock-disabled")
+VARIANTS = ("bare", "stock", "export", "recorded", "spool", "dropped", "disabled", "stock-disabled")
 
 # --- The measured processes: this file is the Celery app of producer and worker
 
@@ -153,8 +158,10 @@ class Pair:
             "OTEL_SDK_DISABLED": "true" if variant.endswith("disabled") else "false",
             "PYTHONHASHSEED": "0",
         }
-        if variant == "spool":
-            env["HANDRAIL_SPOOL_DIR"] = str(folder / f"{queue}.spool")
+        self.spool = folder / f"{queue}.spool"
+        if variant in ("recorded", "spool"):
+            env["HANDRAIL_SPOOL_DIR"] = str(self.spool)
+            env["HANDRAIL_FORWARD"] = "none" if variant == "recorded" else "worker"
         env = {**os.environ, **env}
         worker = Worker("overhead:app", [queue], cwd=Path(__file__).parent)
         command = [*prefix, *worker.command]
@@ -250,24 +257,49 @@ def measure_instructions(variants: list[str], tasks: int) -> dict[str, float]:
         )
     results: dict[str, float] = {}
     for variant in variants:
-        totals: list[int] = []
-        for count in (tasks, tasks * 4):
-            with surroundings() as (redis_url, sink, folder):
-                out = folder / "cachegrind.out.%p"
-                prefix = (
-                    "valgrind",
-                    "--tool=cachegrind",
-                    "--cache-sim=no",
-                    "-q",
-                    f"--cachegrind-out-file={out}",
-                )
-                pair = Pair(variant, redis_url, sink, folder, prefix)
-                pair.run(count, timeout=900)
-                pair.close()
-                totals.append(sum(map(instructions_in, folder.glob("cachegrind.out.*"))))
-        results[variant] = (totals[1] - totals[0]) / (tasks * 3)
-        print_row(variant, results)
+        if variant == "spool" and "recorded" in results:
+            continue  # printed with it
+        is_spool = variant in ("recorded", "spool")
+        runs = [
+            count_instructions("recorded" if is_spool else variant, count) for count in (tasks, tasks * 4)
+        ]
+        recorded, forwarded = ((long - short) / (tasks * 3) for short, long in zip(*runs, strict=True))
+        results["recorded" if is_spool else variant] = recorded
+        if is_spool:
+            print_row("recorded", results)
+            results["spool"] = recorded + forwarded
+        print_row("spool" if is_spool else variant, results)
     return results
+
+
+def count_instructions(variant: str, count: int) -> tuple[int, int]:
+    """Instructions of a whole run of `count` tasks, and of forwarding afterwards what it has left in a spool."""
+    with surroundings() as (redis_url, sink, folder):
+        prefix = valgrind(folder / "cachegrind.out.%p")
+        pair = Pair(variant, redis_url, sink, folder, prefix)
+        pair.run(count, timeout=900)
+        pair.close()
+        total = sum(map(instructions_in, folder.glob("cachegrind.out.*")))
+        return total, forward_instructions(pair.spool, sink, folder) if pair.spool.exists() else 0
+
+
+def forward_instructions(spool: Path, sink: str, folder: Path) -> int:
+    """Instructions of a process that forwards all of a spool to the sink."""
+    from handrail_propagation.spool.accounting import account
+
+    out = folder / "forward.out"
+    command = [*valgrind(out), sys.executable, "-m", "handrail_harness.cli", "forward", str(spool), "--once"]
+    env = {**os.environ, "OTEL_LOGS_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "PYTHONHASHSEED": "0"}
+    done = subprocess.run([*command, "--to", sink], env=env, capture_output=True, text=True, check=False)
+    left = account(spool).total
+    if done.returncode or left.pending or left.delivered != left.recorded:
+        raise SystemExit(f"{spool}: not everything was delivered: {left}\n{done.stderr}")
+    return instructions_in(out)
+
+
+def valgrind(out: Path) -> tuple[str, ...]:
+    """The command that counts a process's instructions into `out`."""
+    return ("valgrind", "--tool=cachegrind", "--cache-sim=no", "-q", f"--cachegrind-out-file={out}")
 
 
 def print_row(variant: str, results: dict[str, float]) -> None:

@@ -4,7 +4,9 @@
 
 `record` is the CPU time of a span with a spool less that of the same span without a processor, for both records;
 `stock` the same for the batch processor with OTLP/HTTP to a null sink, its thread's time included. `wait` is the wall
-time of record-before-act, median, beside one fdatasync of as many bytes in the same folder. Nothing is forwarded.
+time of record-before-act, median, beside one fdatasync of as many bytes in the same folder, in turns. Nothing is
+forwarded meanwhile; what forwarding the same spans takes afterwards, to a destination that does nothing, is the last
+line.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from forward import forwarding
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
@@ -43,29 +46,22 @@ def cpu(tracer: Any, spans: int, flush: Callable[[], object]) -> float:
     return (time.process_time() - before) / spans * 1e6
 
 
-def waits(tracer: Any, calls: int) -> float:
-    """Median milliseconds of `before_act`."""
-    taken = []
+def waits(tracer: Any, folder: Path, calls: int) -> tuple[float, float]:
+    """Median milliseconds of `before_act`, and of one fdatasync after 1 kB was appended."""
+    acted, synced = [], []
+    descriptor = os.open(folder / "alone", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for _ in range(calls):
         with tracer.start_as_current_span("execute_tool write", attributes=GATED) as span:
             emit_event(names.EVENT_DECISION, {names.DECISION_ID: "d-1"}, span=span)
             before = time.perf_counter()
             before_act(span)
-            taken.append((time.perf_counter() - before) * 1e3)
-    return statistics.median(taken)
-
-
-def syncs(folder: Path, calls: int) -> float:
-    """Median milliseconds of one fdatasync after 1 kB was appended."""
-    taken = []
-    descriptor = os.open(folder / "alone", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for _ in range(calls):
+            acted.append((time.perf_counter() - before) * 1e3)
         os.write(descriptor, bytes(1024))
         before = time.perf_counter()
         os.fdatasync(descriptor)
-        taken.append((time.perf_counter() - before) * 1e3)
+        synced.append((time.perf_counter() - before) * 1e3)
     os.close(descriptor)
-    return statistics.median(taken)
+    return statistics.median(acted), statistics.median(synced)
 
 
 def main() -> None:
@@ -97,17 +93,22 @@ def main() -> None:
                 ("spool", now.tracer, bool),
             ):
                 best[name] = min(best[name], cpu(tracer, options.spans, flush))
-        gated, alone = waits(now.tracer, options.calls), syncs(Path(base), options.calls)
+        gated, alone = waits(now.tracer, Path(base), options.calls)
         assert now.recorder is not None
         now.recorder.spool.close()
         stock.shutdown()
+        spans = 7 * options.spans + options.calls
+        forwarded = spans / forwarding(Path(base) / "spool", spans, compress=False)
+    record = (best["spool"] - best["bare"]) / 2
     print(f"span alone                {best['bare']:8.1f} µs CPU")
-    print(f"start and end record      {best['spool'] - best['bare']:8.1f} µs CPU more")
+    print(f"start or end record       {record:8.1f} µs CPU more")
+    print(f"ungated span in all       {best['spool'] / 1e3:8.4f} ms CPU")
     print(
         f"stock batch and OTLP/HTTP {best['stock'] - best['bare']:8.1f} µs CPU more (sink's threads included)"
     )
     print(f"record before act         {gated:8.3f} ms wall")
     print(f"one fdatasync             {alone:8.3f} ms wall")
+    print(f"forwarding, one core      {forwarded:8,.0f} spans/s to a destination that does nothing")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def make(folder: Path, endpoint: str, files: Deadly | None = None) -> Forwarder:
 
 def deliver(folder: Path, endpoint: str, files: Deadly | None = None) -> None:
     """Forward until nothing is left."""
-    forwarding.POLL = 0.001  # type: ignore[misc]
+    forwarding.LOOK = forwarding.PAUSE = 0.001  # type: ignore[misc]
     forwarder = make(folder, endpoint, files)
     assert forwarder.elect()
     forwarder.start(once=True)
@@ -81,7 +81,7 @@ def deliver(folder: Path, endpoint: str, files: Deadly | None = None) -> None:
 
 def forward(folder: Path, endpoint: str) -> None:
     """Forward until killed, in small steps and without a pause."""
-    forwarding.POLL = 0.001  # type: ignore[misc]
+    forwarding.LOOK = forwarding.PAUSE = 0.001  # type: ignore[misc]
     shipper.SAVE_EVERY = 0.0  # type: ignore[misc]
     shipper.BATCH_ITEMS = 5  # type: ignore[misc]
     make(folder, endpoint).start()

@@ -43,7 +43,8 @@ class Elsewhere:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarding, "POLL", 0.001)
+    monkeypatch.setattr(forwarding, "LOOK", 0.001)
+    monkeypatch.setattr(forwarding, "PAUSE", 0.001)
     monkeypatch.setattr(shipper, "SAVE_EVERY", 0.0)
 
 

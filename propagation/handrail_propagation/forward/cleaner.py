@@ -32,40 +32,52 @@ class Cleaner:
         self._files = files
         self._lock = threading.Lock()
         self._swept = 0.0
+        self._done: list[tuple[int, int, bool]] | None = None
+        """How far the ledgers were when nothing was left to delete."""
 
     def clean(self, shippers: Sequence[Shipper]) -> None:
         """Delete what may be deleted; does nothing while another thread is at it."""
         if not self._lock.acquire(blocking=False):
             return
         try:
-            for writer, files in segments(self._folder).items():
-                self._clean(writer, files, shippers)
+            saved = [
+                (writer, entry.cursor.index, entry.closed)
+                for shipper in shippers
+                for writer, entry in shipper.saved_writers.items()
+            ]
+            if saved != self._done:
+                self._done = None
+                left = [self._clean(*item, shippers) for item in segments(self._folder).items()]
+                self._done = None if any(left) else saved
             self._sweep()
         except OSError as error:
             _log.error("segments could not be deleted: %s", error)
         finally:
             self._lock.release()
 
-    def _clean(self, writer: int, files: list[SegmentFile], shippers: Sequence[Shipper]) -> None:
+    def _clean(self, writer: int, files: list[SegmentFile], shippers: Sequence[Shipper]) -> bool:
+        """Delete what may be deleted of one writer; return whether there is more that only needs time."""
         streams: list[Stream] = []
         for shipper in shippers:
             with shipper.lock:
                 stream = shipper.streams.get(writer)
                 saved = shipper.saved_writers.get(writer)
                 if stream is None or saved is None:
-                    return
+                    return True
                 streams.append(stream)
         saved_entries = [shipper.saved_writers[writer] for shipper in shippers]
         if all(entry.closed for entry in saved_entries):
             for file in files:
                 self._let_go(file)
             self._files.unlink(carry.path_of(self._folder, writer))
-            return  # each ledger adds it to its totals when it finds the segments gone
+            return False  # each ledger adds it to its totals when it finds the segments gone
         behind = min(range(len(streams)), key=lambda each: saved_entries[each].cursor)
         until = saved_entries[behind].cursor.index
         done = [file for file in files if file.index < until]
-        if not done or any(stream.is_needed(until) for stream in streams):
-            return
+        if not done:
+            return False
+        if any(stream.is_needed(until) for stream in streams):
+            return True
         starts = streams[behind].carry.get(until - 1, {})
         try:
             carry.save(self._folder, writer, starts, self._files)
@@ -80,6 +92,7 @@ class Cleaner:
             self._let_go(file)
         for stream in streams:
             stream.deleted(until)
+        return False
 
     def _let_go(self, file: SegmentFile) -> None:
         if self._quarantine.has(file.path):

@@ -23,8 +23,10 @@ from handrail_propagation.spool.files import FILES, Files
 _log = logging.getLogger(__name__)
 
 LOCK: Final = "forwarder.lock"
-POLL: Final = 0.25
-"""Seconds between two looks at the folder."""
+LOOK: Final = 0.1
+"""Seconds between two looks at a folder in which nothing moves."""
+PAUSE: Final = 0.5
+"""Seconds until what has come behind a request is sent: as much as possible goes into one."""
 _RETRY_SPOOL: Final = 5.0
 ELECTING: Final = threading.Lock()
 """Held while a lock is taken: no process may be forked then, as it would keep the lock."""
@@ -172,8 +174,10 @@ class Forwarder:
     def _follow(self, shipper: Shipper) -> None:
         while not self._stop.is_set():
             asked = self._asked
+            patient = not (self._final or self._once)
             try:
-                moved = shipper.round(patient=not (self._final or self._once))
+                idle = patient and asked <= shipper.answered and shipper.is_quiet
+                moved = not idle and shipper.round(patient=patient)
             except Stopped:
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, what is in the spool must go on being sent
@@ -190,4 +194,4 @@ class Forwarder:
                     shipper.answered = asked
                     self._wake.notify_all()
                 if self._asked <= shipper.answered and not (self._once and moved):
-                    self._wake.wait(POLL)
+                    self._wake.wait(LOOK if idle or not shipper.has_moved else PAUSE)

@@ -21,6 +21,7 @@ from handrail_propagation.forward.outcome import Accepted, Declined, Later, Refu
 from handrail_propagation.forward.quarantine import Quarantine
 from handrail_propagation.forward.retry import Backoff
 from handrail_propagation.forward.stream import Stream
+from handrail_propagation.forward.watch import Watch
 from handrail_propagation.forward.wire import Item, Origin, Signal, encode
 from handrail_propagation.spool.files import FILES, Files, is_full
 from handrail_propagation.spool.ledger import Entry, Ledger
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 BATCH_ITEMS: Final = 2000
 SAVE_EVERY: Final = 0.25
 """Seconds between two versions of the ledger on disk while much is sent."""
+LOOK_EVERY: Final = 1.0
+"""Seconds until a folder in which nothing seems to move is read again as a whole: a death leaves no trace in it."""
 DECLINED_FOR: Final = 300.0
 """Seconds until a destination that takes no logs is asked again."""
 _COMPLAIN_EVERY: Final = 60.0
@@ -67,6 +70,8 @@ class Shipper:
         """What the ledger on disk says."""
         self.trouble = ""
         """Why the last attempt did not go through; empty when it did."""
+        self._signals = destination.transport.signals
+        self._max_bytes = destination.max_bytes
         self._stop = stop
         self._quarantine = quarantine
         self._files = files
@@ -79,8 +84,13 @@ class Shipper:
         self._saved_at = 0.0
         self._declined_until = 0.0
         self._complained = 0.0
+        self._watch: Watch | None = None
+        self._listed: dict[int, int] = {}
+        """Writer → the last of its segments whose name was synced."""
         self.answered = 0
         """Of the times that everything was asked for, those that were done."""
+        self.has_moved = False
+        """Whether the last round has read anything new."""
 
     def round(self, *, patient: bool = True) -> bool:
         """Send everything that is in the folder now; return whether it was anything.
@@ -89,6 +99,9 @@ class Shipper:
         if that is this process or nobody. Raises
         `Stopped` when the destination does not take it before the end, and `OSError` when the spool fails.
         """
+        self._watch = None
+        self.has_moved = False
+        watch = Watch(self.folder)
         found = segments(self.folder)
         gone = {writer for writer, files in found.items() if self._is_gone(writer, files)}
         if gone:
@@ -113,7 +126,20 @@ class Shipper:
                 self._close(stream, found[writer], patient=patient)
         self._deliver()
         self._save()
+        watch.remember(
+            {
+                files[-1].path: sizes[writer][files[-1]]
+                for writer, files in found.items()
+                if writer not in gone
+            }
+        )
+        self._watch = watch
         return self.ledger.delivered != before
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether another round would find nothing, as far as a few looks at sizes and times tell."""
+        return self._watch is not None and self._watch.age < LOOK_EVERY and not self._watch.has_moved()
 
     @property
     def waits_for_the_dead(self) -> bool:
@@ -173,16 +199,19 @@ class Shipper:
     # --- Sending ----------------------------------------------------------------------------------------------
 
     def _add(self, signal: Signal, item: Item) -> None:
-        if signal not in self.destination.transport.signals:
+        if signal not in self._signals:
             return
-        self._batch[signal].append(item)
+        batch = self._batch[signal]
+        batch.append(item)
         self._bytes += len(item.content)
-        if self._bytes >= self.destination.max_bytes or len(self._batch[signal]) >= BATCH_ITEMS:
+        if self._bytes >= self._max_bytes or len(batch) >= BATCH_ITEMS:
             self._deliver()
 
     def _deliver(self) -> None:
         """Send what has come together, then settle everything that was read."""
-        self._sync_read()
+        moved = [stream for stream in self.streams.values() if stream.settles]
+        self.has_moved = self.has_moved or bool(moved)
+        self._sync_read(moved)
         for signal in Signal:
             items = self._batch[signal]
             if items:
@@ -190,29 +219,28 @@ class Shipper:
         self._batch = ([], [])
         self._bytes = 0
         with self.lock:
-            for stream in self.streams.values():
-                if stream.settles:
-                    self._quarantine.damaged(stream.damages)
-                    stream.damages = []
-                    stream.settled = self.ledger.writers[stream.writer] = stream.entry
-                    self._unsaved = True
+            for stream in moved:
+                self._quarantine.damaged(stream.damages)
+                stream.damages = []
+                stream.settled = self.ledger.writers[stream.writer] = stream.entry
+                self._unsaved = True
         if time.monotonic() - self._saved_at >= SAVE_EVERY:
             self._save()
 
-    def _sync_read(self) -> None:
+    def _sync_read(self, moved: list[Stream]) -> None:
         """Sync what was read before it is sent: writers sync only what comes before an effect.
 
         Else a loss of power may take the end of a span back that has arrived, and the span is ended once more.
         """
-        moved = False
-        for stream in self.streams.values():
-            if stream.settles:
-                moved = True
-                first, last = stream.settled.cursor.index, stream.entry.cursor.index
-                for index in range(max(first, 1), last + 1):
-                    self._files.sync_path(path_of(self.folder, stream.writer, index))
-        if moved:
+        is_new = False
+        for stream in moved:
+            first, last = max(stream.settled.cursor.index, 1), stream.entry.cursor.index
+            for index in range(first, last + 1):
+                self._files.sync_path(path_of(self.folder, stream.writer, index))
+            is_new = is_new or self._listed.get(stream.writer, 0) < last
+        if is_new:
             self._files.sync_folder(self.folder)
+            self._listed = {stream.writer: stream.entry.cursor.index for stream in self.streams.values()}
 
     def _send(self, signal: Signal, items: list[Item]) -> None:
         body = encode(items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -19,10 +19,14 @@ from handrail_propagation.spool.record import Damage, Kind
 
 _ABANDONED: Final = names.ABANDONED.encode()
 NO_ORIGIN: Final = Origin.parse(b"")
+# Plain numbers: an Enum's member is slow to look up and to compare
+_SPAN_START: Final = int(Kind.SPAN_START)
+_SPAN_END: Final = int(Kind.SPAN_END)
+_LOG: Final = int(Kind.LOG)
+_ORIGIN: Final = int(Kind.ORIGIN)
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """The start of a span that has not ended."""
 
     sequence: int
@@ -76,7 +80,9 @@ class Stream:
         self._ended = ended
         self._labels = Labels(writer)
         self._dropped = entry.dropped
-        self._cursor = entry.cursor
+        cursor = entry.cursor
+        self._segment_index, self._end, self._sequence = cursor.index, cursor.offset, cursor.sequence
+        """The last record that counts: its segment, where it ends, its number."""
         self._behind: list[Place] = []
         self._index = 0
         self._offset = 0
@@ -86,7 +92,8 @@ class Stream:
     def entry(self) -> Entry:
         """What will be settled once everything that was read so far has been delivered."""
         opens = 0 if self.closed else len(self.opens) + len(self.verdicts)
-        return Entry(self._cursor, self.quarantined, self._dropped, opens, self.closed)
+        cursor = Cursor(self._segment_index, self._end, self._sequence)
+        return Entry(cursor, self.quarantined, self._dropped, opens, self.closed)
 
     @property
     def settles(self) -> bool:
@@ -124,7 +131,7 @@ class Stream:
         """Everything of a writer that is gone was read: damage behind its last record is lost records."""
         if not self._behind:
             return
-        sequence = self._cursor.sequence
+        sequence = self._sequence
         # As `reader.survey` counts: only a number under a right checksum can be believed
         certain = [
             place.damage.sequence for place in self._behind if place.damage.reason.startswith("unknown")
@@ -133,7 +140,7 @@ class Stream:
         self.quarantined += top - sequence
         self.damages += self._behind
         self._behind = []
-        self._cursor = Cursor(self._index, self._offset, top)
+        self._segment_index, self._end, self._sequence = self._index, self._offset, top
 
     def _next_segment(self, index: int) -> None:
         if self._index:
@@ -151,8 +158,8 @@ class Stream:
         index = self._index
         settled = self.settled.cursor
         settled_until = settled.offset if index == settled.index else MAX_FILE if index < settled.index else 0
-        labels = self._labels
-        for frame in frames(data, self.writer, base=self._offset):
+        labels, opens, origins, writer = self._labels, self.opens, self._origins, self.writer
+        for frame in frames(data, writer, base=self._offset):
             if isinstance(frame, Damage):
                 if frame.reason == "fragment" and writing:
                     return
@@ -163,43 +170,44 @@ class Stream:
             kind, number, dropped, sequence, payload, end = frame
             self._offset = end
             again = end <= settled_until
-            if not again and not self._advance(index, end, sequence, dropped):
-                continue  # a second copy
-            if kind == Kind.SPAN_END:
+            if not again:
+                follows = sequence == self._sequence + 1 and not self._behind and dropped <= self._dropped
+                if not follows and not self._jump(sequence, dropped):
+                    continue  # a second copy
+                self._segment_index, self._end, self._sequence = index, end, sequence
+            if kind == _SPAN_START:
+                opens[key_of(payload)] = Start(sequence, origins.get(number, NO_ORIGIN), payload)
+            elif kind == _SPAN_END:
                 key = key_of(payload)
-                self.opens.pop(key, None)
+                opens.pop(key, None)
                 verdict = _ABANDONED in payload
                 if again and not verdict:
                     self._ended(key)
                     continue
-                origin = self._origins.get(number, NO_ORIGIN)
-                item = Item(origin, labels.span(payload, sequence), self.writer, index, end, sequence)
+                origin = origins.get(number, NO_ORIGIN)
+                item = Item(origin, labels.span(payload, sequence), writer, index, end, sequence)
                 if verdict and (found := _verdict(payload, item, again)) is not None:
                     self.verdicts[key] = found
                 else:
                     self._ended(key)
                     yield Signal.TRACES, item
-            elif kind == Kind.SPAN_START:
-                self.opens[key_of(payload)] = Start(sequence, self._origins.get(number, NO_ORIGIN), payload)
-            elif kind == Kind.LOG:
+            elif kind == _LOG:
                 if not again:
-                    origin = self._origins.get(number, NO_ORIGIN)
+                    origin = origins.get(number, NO_ORIGIN)
                     content = labels.log(payload, sequence)
-                    yield Signal.LOGS, Item(origin, content, self.writer, index, end, sequence)
-            elif kind == Kind.ORIGIN:
-                self._origins[number or len(self._origins) + 1] = self._origin(payload)
+                    yield Signal.LOGS, Item(origin, content, writer, index, end, sequence)
+            elif kind == _ORIGIN:
+                origins[number or len(origins) + 1] = self._origin(payload)
 
-    def _advance(self, index: int, end: int, sequence: int, dropped: int) -> bool:
-        """Count a record; return whether it is a new one."""
-        expected = self._cursor.sequence + 1
-        if self._behind:
-            self.damages += self._behind
-            self._behind = []
+    def _jump(self, sequence: int, dropped: int) -> bool:
+        """Count what was lost before a record, or dropped; return whether the record is a new one."""
+        self.damages += self._behind
+        self._behind = []
+        expected = self._sequence + 1
         if sequence < expected:
             return False
         self.quarantined += sequence - expected
         self._dropped = max(self._dropped, dropped)
-        self._cursor = Cursor(index, end, sequence)
         return True
 
 

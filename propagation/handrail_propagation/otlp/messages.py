@@ -5,11 +5,11 @@ Source: opentelemetry-proto, trace/v1/trace.proto.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
 
 from handrail_propagation import conventions as names
 from handrail_propagation.messagespan import MessageSpan, SpanTemplate, set_later
@@ -19,8 +19,7 @@ from handrail_propagation.otlp.wire import pack_fixed64
 
 _ATTRIBUTES: Final = Attributes(0x4A)
 _UNSET: Final = MessageSpan._status
-_CHANGED: Final = frozenset({"_attributes", "_events", "_links"})
-"""Fields that a span only has when somebody has looked at them, or changed them."""
+_NOTHING: Final[dict[str, Any]] = {}
 _AT_THE_END: Final = frozenset(
     {names.CELERY_STATE, names.ERROR_TYPE, names.ABANDONED, names.ABANDONED_REASON}
 )
@@ -35,33 +34,20 @@ def encode_plain(span: ReadableSpan) -> bytes:
     if type(span) is not MessageSpan:
         return spans.encode_plain_span(span)
     mine = span.__dict__
-    template: SpanTemplate = span._template
+    template: SpanTemplate = mine["_template"]
     later: dict[str, Any] | None = mine.get("_later")
     if _is_changed(mine, template) or (later and not template.shared.keys().isdisjoint(later)):
         return spans.encode_plain_span(span)
-    attributes = template.expand(span._details)
-    set_later(attributes, later)
-    head, shared = template.encoded or _encoded(template)
-    start, end, parent = span._start_time, span._end_time, span._parent
-    return b"".join(
-        (
-            _ids(span._context, parent),
-            head,
-            _pack_times(_START, start, _END, end) if end else _START + pack_fixed64(start),
-            shared,
-            _ATTRIBUTES.encode(attributes),
-            *[spans.encode_link(*link) for link in span._given],
-            spans.STATUS_UNSET if span._status is _UNSET else spans.encode_status(span._status),
-            spans.SPAN_REMOTE if parent and parent.is_remote else spans.SPAN_LOCAL,
-        )
-    )
+    return _encode(mine, template, later)
 
 
 def encode_start(span: MessageSpan) -> bytes:
     """Return an OTLP `Span` without its end, and keep the bytes for `encode_end`; raises as `encode_plain`."""
-    encoded = encode_plain(span)
-    if not _is_changed(span.__dict__, span._template):
-        span._started = encoded
+    mine = span.__dict__
+    template: SpanTemplate = mine["_template"]
+    if "_later" in mine or _is_changed(mine, template):
+        return encode_plain(span)
+    encoded = mine["_started"] = _encode(mine, template, None)
     return encoded
 
 
@@ -73,23 +59,56 @@ def encode_end(span: MessageSpan) -> bytes:
     """
     mine = span.__dict__
     started: bytes | None = mine.get("_started")
-    later: dict[str, Any] = mine.get("_later", {})
-    if started is None or _is_changed(mine, span._template) or not _AT_THE_END.issuperset(later):
+    later: dict[str, Any] = mine.get("_later", _NOTHING)
+    if started is None or _is_changed(mine, mine["_template"]) or not _AT_THE_END.issuperset(later):
         return encode_plain(span)
-    encoded = started + _END + pack_fixed64(span._end_time or 0) + _ATTRIBUTES.encode(later)
-    return encoded if span._status is _UNSET else encoded + spans.encode_status(span._status)
+    end = _END + pack_fixed64(mine.get("_end_time") or 0)
+    if later:
+        end += _ATTRIBUTES.encode(later)
+    status = mine.get("_status", _UNSET)
+    return started + end if status is _UNSET else started + end + spans.encode_status(status)
 
 
 def _is_changed(mine: dict[str, Any], template: SpanTemplate) -> bool:
-    return not _CHANGED.isdisjoint(mine) or mine.get("_name", template.name) != template.name
+    """Whether a span has fields that it only has when somebody has looked at them, or changed them."""
+    return (
+        "_attributes" in mine
+        or "_events" in mine
+        or "_links" in mine
+        or ("_name" in mine and mine["_name"] != template.name)
+    )
 
 
-def _ids(context: Any, parent: SpanContext | None) -> bytes:
-    trace_id, span_id, _, _, state, _ = context  # its properties are slow
-    encoded = b"\n\x10%b\x12\x08%b" % (trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"))
+def _encode(mine: dict[str, Any], template: SpanTemplate, later: Mapping[str, Any] | None) -> bytes:
+    """Return a span out of its fields, which are looked up here: an attribute of a class with `__getattr__` is slow."""
+    attributes = template.expand(mine["_details"])
+    if later:
+        set_later(attributes, later)
+    head, shared = template.encoded or _encoded(template)
+    trace_id, span_id, _, _, state, _ = mine["_context"]  # its properties are slow
+    ids = b"\n\x10%b\x12\x08%b" % (trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"))
     if state:
-        encoded += spans.encode_trace_state(state)
-    return encoded + b'"\x08' + parent.span_id.to_bytes(8, "big") if parent else encoded
+        ids += spans.encode_trace_state(state)
+    flags = spans.SPAN_LOCAL
+    if (parent := mine["_parent"]) is not None:
+        _, parent_id, is_remote, _, _, _ = parent
+        ids += b'"\x08' + parent_id.to_bytes(8, "big")
+        if is_remote:
+            flags = spans.SPAN_REMOTE
+    start, end = mine["_start_time"], mine.get("_end_time")
+    parts = [
+        ids,
+        head,
+        _pack_times(_START, start, _END, end) if end else _START + pack_fixed64(start),
+        shared,
+        _ATTRIBUTES.encode(attributes),
+    ]
+    if links := mine["_given"]:
+        parts += [spans.encode_link(*link) for link in links]
+    status = mine.get("_status", _UNSET)
+    parts.append(spans.STATUS_UNSET if status is _UNSET else spans.encode_status(status))
+    parts.append(flags)
+    return b"".join(parts)
 
 
 def _encoded(template: SpanTemplate) -> tuple[bytes, bytes]:

@@ -13,8 +13,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from handrail_propagation.messagespan import MessageSpan
-from handrail_propagation.otlp import messages
 from handrail_propagation.otlp.logs import encode_log
+from handrail_propagation.otlp.messages import encode_end as end_of_message
+from handrail_propagation.otlp.messages import encode_start as start_of_message
 from handrail_propagation.otlp.spans import encode_plain_span
 from handrail_propagation.otlp.wire import Unusual
 
@@ -24,7 +25,7 @@ __all__ = ["Origins", "encode_end", "encode_log", "encode_start"]
 def encode_start(span: ReadableSpan) -> bytes:
     """Return an OTLP `Span` with end time 0."""
     try:
-        return messages.encode_start(span) if type(span) is MessageSpan else encode_plain_span(span)
+        return start_of_message(span) if type(span) is MessageSpan else encode_plain_span(span)
     except Unusual:
         return _encode_span(span).SerializeToString()
 
@@ -32,7 +33,7 @@ def encode_start(span: ReadableSpan) -> bytes:
 def encode_end(span: ReadableSpan) -> bytes:
     """Return an OTLP `Span`."""
     try:
-        return messages.encode_end(span) if type(span) is MessageSpan else encode_plain_span(span)
+        return end_of_message(span) if type(span) is MessageSpan else encode_plain_span(span)
     except Unusual:
         return _encode_span(span).SerializeToString()
 

@@ -23,12 +23,12 @@ _SAMPLED: Final = Decision.RECORD_AND_SAMPLE  # not each time: a look at an Enum
 def is_gated(attributes: Mapping[str, Any] | None) -> bool:
     """Whether a span with these attributes at its start is a decision, an approval or an effect above `read`."""
     if type(attributes) is BoundedAttributes:
-        attributes = attributes._dict  # asking the SDK's own for what is not there raises an exception each time
+        attributes = (
+            attributes._dict
+        )  # asking the SDK's own for what is not there raises an exception each time
     if not attributes:
         return False
-    return (
-        _DECISION_ID in attributes or _APPROVAL_ID in attributes or attributes.get(_RISK, "read") != "read"
-    )
+    return _DECISION_ID in attributes or _APPROVAL_ID in attributes or attributes.get(_RISK, "read") != "read"
 
 
 class RecordGated(Sampler):

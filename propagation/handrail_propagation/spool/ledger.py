@@ -41,6 +41,17 @@ class Entry:
         """Records that the destination has acknowledged."""
         return self.cursor.sequence - self.quarantined - self.opens
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as JSON can hold it."""
+        cursor = self.cursor
+        return {
+            "cursor": {"index": cursor.index, "offset": cursor.offset, "sequence": cursor.sequence},
+            "quarantined": self.quarantined,
+            "dropped": self.dropped,
+            "opens": self.opens,
+            "closed": self.closed,
+        }
+
 
 @dataclass(slots=True)
 class Totals:
@@ -97,7 +108,7 @@ class Ledger:
         return {
             "version": _VERSION,
             "destination": self.destination,
-            "writers": {f"{writer:016x}": asdict(entry) for writer, entry in self.writers.items()},
+            "writers": {f"{writer:016x}": entry.to_json() for writer, entry in self.writers.items()},
             "finished": asdict(self.finished),
             "declined": self.declined,
         }

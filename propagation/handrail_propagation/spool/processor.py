@@ -54,11 +54,15 @@ class Recorder:
 
     def start(self, span: ReadableSpan) -> None:
         """Record the start of a span."""
+        if type(span) is MessageSpan:  # is sampled, else it is none of these; and nothing about it is gated
+            if not self._put(_SPAN_START, encode_start, span, _DROPPABLE):
+                self._unstarted.add(span.get_span_context().span_id)
+            return
         context = span.get_span_context()
         if context is None or not context.trace_flags & _SAMPLED:
             return
-        # The field: the property wraps it anew each time
-        gated = type(span) is not MessageSpan and is_gated(getattr(span, "_attributes", None) or span.attributes)
+        # Not `attributes` at once: the SDK wraps them anew each time
+        gated = is_gated(getattr(span, "_attributes", None) or span.attributes)
         number = self._put(_SPAN_START, encode_start, span, _ALWAYS if gated else _DROPPABLE)
         if gated:
             self._open[context.span_id] = _Open(self.spool.writer(), number)
@@ -67,16 +71,16 @@ class Recorder:
 
     def end(self, span: ReadableSpan) -> None:
         """Record the end of a span."""
-        context = span.get_span_context()
-        if context is None or not context.trace_flags & _SAMPLED:
-            return
-        if self._open:
+        if type(span) is not MessageSpan or self._unstarted:
+            context = span.get_span_context()
+            if context is None or not context.trace_flags & _SAMPLED:
+                return
             self._open.pop(context.span_id, None)
-        if self._unstarted and context.span_id in self._unstarted:
-            self._unstarted.discard(context.span_id)
-            self.spool.writer().drop()
-        else:
-            self._put(_SPAN_END, encode_end, span, _ALWAYS)
+            if context.span_id in self._unstarted:
+                self._unstarted.discard(context.span_id)
+                self.spool.writer().drop()
+                return
+        self._put(_SPAN_END, encode_end, span, _ALWAYS)
 
     def log(self, record: ReadWriteLogRecord) -> None:
         """Record a log-based event."""
@@ -89,7 +93,11 @@ class Recorder:
         writer = self.spool.writer()
         try:
             payload = encode(what)
-            origin = self._origins.payload(what.resource, what.instrumentation_scope)
+            if type(what) is MessageSpan:
+                fields = what.__dict__  # as properties they are slow
+                origin = self._origins.payload(fields["_resource"], fields["_instrumentation_scope"])
+            else:
+                origin = self._origins.payload(what.resource, what.instrumentation_scope)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             # What OTLP cannot express; anything else, such as a soft time limit, is not ours to stop
             _log.error("a record could not be encoded: %s", type(error).__name__)

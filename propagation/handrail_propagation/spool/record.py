@@ -18,7 +18,7 @@ VERSION: Final = 1
 MAX_PAYLOAD: Final = 16 << 20
 """Bytes; a longer payload is refused by the writer, a longer length is not believed by the reader."""
 MAX_ORIGIN: Final = 0xFFFF
-MAX_DROPPED: Final = 0xFFFFFFFF
+_MAX_DROPPED: Final = 0xFFFFFFFF
 
 _FIELDS: Final = struct.Struct("<4sBBHIIQQ")
 _CRC: Final = struct.Struct("<I")
@@ -84,13 +84,13 @@ class Damage:
     sequence: int = 0
 
 
-def pack(
-    kind: int, writer: int, sequence: int, payload: bytes, origin: int = 0, dropped: int = 0
-) -> bytes:
+def pack(kind: int, writer: int, sequence: int, payload: bytes, origin: int = 0, dropped: int = 0) -> bytes:
     """Return the frame of one record. Raises `ValueError` for a payload above `MAX_PAYLOAD`."""
     length = len(payload)
     if length > MAX_PAYLOAD:
         raise ValueError(f"a record of {length:,} bytes is above the spool's limit of {MAX_PAYLOAD:,}.")
+    if dropped > _MAX_DROPPED:
+        dropped = _MAX_DROPPED
     fields = _pack_fields(MAGIC, VERSION, kind, origin, length, dropped, writer, sequence)
     return fields + _pack_crc(extend(value(fields), payload)) + payload
 

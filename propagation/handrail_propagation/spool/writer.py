@@ -18,7 +18,7 @@ from typing import Final
 
 from handrail_propagation.errors import HandrailError
 from handrail_propagation.spool.files import FILES, Files
-from handrail_propagation.spool.record import MAX_DROPPED, MAX_ORIGIN, MAX_PAYLOAD, Kind, pack
+from handrail_propagation.spool.record import MAX_ORIGIN, MAX_PAYLOAD, Kind, pack
 from handrail_propagation.spool.segments import Segment, open_segment
 
 _log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class Writer:
         self._max_size = max_size
         self._segment_size = segment_size or max(4096, min(SEGMENT_SIZE, max_size // 16))
         self._files = files
+        self._write_bytes = files.write
         self._lock = threading.RLock()
         self._synced_or_failed = threading.Condition(self._lock)
         self._busy = False
@@ -253,24 +254,22 @@ class Writer:
     def _write_frame(self, segment: Segment, kind: Kind, payload: bytes, origin: int) -> int:
         """Write one frame; return its number. Raises `OSError` when it is not all there."""
         sequence = self._sequence + 1
-        dropped = self.dropped
-        if dropped > MAX_DROPPED:
-            dropped = MAX_DROPPED
-        frame = pack(kind, self.id, sequence, payload, origin, dropped)
-        end = segment.size + len(frame)
+        frame = pack(kind, self.id, sequence, payload, origin, self.dropped)
+        size = len(frame)
+        end = segment.size + size
         self._in_flight = sequence, end
         try:
-            written = self._files.write(segment.descriptor, frame)
+            written = self._write_bytes(segment.descriptor, frame)
         except OSError:
             self._in_flight = None
             raise
-        if written != len(frame):
+        if written != size:
             self._in_flight = None
-            raise OSError(errno.ENOSPC, f"only {written} of {len(frame)} bytes could be written")
+            raise OSError(errno.ENOSPC, f"only {written} of {size} bytes could be written")
         segment.size = end
         segment.last = self._sequence = sequence
         self._in_flight = None
-        self._budget -= len(frame)
+        self._budget -= size
         return sequence
 
     def _recover(self, sequence: int, end: int) -> None:
