@@ -25,11 +25,11 @@ from handrail_harness.shapes.matching import mismatches
 from handrail_harness.shapes.steps import Steps, steps_of
 from handrail_harness.shapes.words import Shape
 from handrail_harness.spans import LogEvent, Span
-from handrail_harness.testing.failure import Failure
 from handrail_harness.testing.queries import Queries
 
 if TYPE_CHECKING:
     from handrail_agents import Job
+    from handrail_harness.testing.failure import Failure
     from handrail_harness.testing.session import Handrail
 
 
@@ -229,6 +229,8 @@ class Run(Queries, AbstractContextManager["Run"]):
         )
 
     def _failure(self) -> Failure:
+        from handrail_harness.testing.failure import Failure  # draws with rich: only what fails pays for that
+
         return Failure(self, self._session.surroundings)
 
 
