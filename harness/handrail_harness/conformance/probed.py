@@ -7,10 +7,12 @@ accepted content type.
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from celery import Celery
 from celery.signals import celeryd_after_setup
@@ -23,8 +25,9 @@ from handrail_propagation.errors import HandrailError
 
 APP_VARIABLE: Final = "HANDRAIL_CONFORMANCE_APP"
 """`module:attribute` of the app under test."""
-QUEUES_VARIABLE: Final = "HANDRAIL_CONFORMANCE_QUEUES"
-"""Set where the worker shall take messages of the app's own queues as well."""
+TASKS_VARIABLE: Final = "HANDRAIL_CONFORMANCE_TASKS"
+"""The app's own tasks that are going to be sent, by comma; with some, the worker reads the app's own queues as well."""
+_SHOWN: Final = 5
 
 
 def load(name: str, folder: Path) -> Application:
@@ -63,11 +66,16 @@ def prepare(application: Application, broker_url: str) -> Celery:
 def _load_from_environment() -> Celery:
     application = load(os.environ[APP_VARIABLE], Path.cwd())
     app = prepare(application, os.environ["CELERY_BROKER_URL"])
-    if os.environ.get(QUEUES_VARIABLE):
+    if wanted := os.environ.get(TASKS_VARIABLE):
         own = application.queues()
 
+        # By then Celery has imported every module that has tasks of the app.
         @celeryd_after_setup.connect(weak=False)
         def take_own_queues(**_: Any) -> None:
+            try:
+                require_tasks(app, wanted.split(","))
+            except NotLoaded as error:
+                _give_up(error)
             queues: Any = app.amqp.queues
             for queue in own:
                 queues.select_add(queue)
@@ -75,9 +83,28 @@ def _load_from_environment() -> Celery:
     return app
 
 
+def require_tasks(app: Celery, wanted: Iterable[str]) -> None:
+    """Raise `NotLoaded` for the first name that is not that of a task of the app."""
+    known = [name for name in app.tasks if not name.startswith(("celery.", "handrail.conformance."))]
+    for name in wanted:
+        if name not in app.tasks:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"it has {', '.join(sorted(known)[:_SHOWN]) or 'none'}"
+            )
+            raise NotLoaded(f"the app has no task {name!r}; {hint}")
+
+
+def _give_up(error: HandrailError) -> NoReturn:
+    sys.stderr.write(f"handrail: {error}\n")
+    sys.stderr.flush()
+    raise SystemExit(2) from None
+
+
 if APP_VARIABLE in os.environ:
     try:
         app = _load_from_environment()
     except HandrailError as error:
-        sys.stderr.write(f"handrail: {error}\n")
-        raise SystemExit(2) from None
+        _give_up(error)

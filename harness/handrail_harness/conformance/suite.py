@@ -14,7 +14,7 @@ from celery import Celery
 
 from handrail_harness.conformance.exchange import run as run_cases
 from handrail_harness.conformance.outcome import Conformance, Outcome
-from handrail_harness.conformance.probed import APP_VARIABLE, QUEUES_VARIABLE
+from handrail_harness.conformance.probed import APP_VARIABLE, TASKS_VARIABLE
 from handrail_harness.conformance.scenarios import SCENARIOS, Scenario
 from handrail_harness.conformance.trees import examine
 from handrail_harness.conformance.w3c import CASES
@@ -55,7 +55,7 @@ def conform(
         conf: Any = client.conf
         conf.broker_read_url = conf.broker_write_url = stack.redis_url
         say(f"starting a worker of {name}")
-        with _worker(name, queue, stack, folder, pool, own_queues=bool(tasks)):
+        with _worker(name, queue, stack, folder, pool, [one.task for one in tasks]):
             try:
                 say(f"{len(CASES)} cases of W3C Trace Context")
                 outcomes = [
@@ -85,7 +85,7 @@ def conform(
 
 @contextmanager
 def _worker(
-    name: str, queue: str, stack: EmbeddedStack, folder: Path, pool: str, *, own_queues: bool
+    name: str, queue: str, stack: EmbeddedStack, folder: Path, pool: str, tasks: Sequence[str]
 ) -> Iterator[None]:
     """Run a worker of the user's app; what it says is wrong with the app becomes `NotLoaded`."""
     worker = Worker(
@@ -96,7 +96,7 @@ def _worker(
         env=stack.environ()
         | {
             APP_VARIABLE: name,
-            QUEUES_VARIABLE: "1" if own_queues else "",
+            TASKS_VARIABLE: ",".join(tasks),
             "CELERY_BROKER_URL": stack.redis_url,
             # One that the shell has for a signal goes before the general address.
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{stack.otlp_endpoint}/v1/traces",

@@ -163,12 +163,21 @@ def test_wrong_input_is_refused_before_anything_starts(app: str, options: dict[s
     assert "\n" not in str(refused.value)
 
 
-def test_what_the_worker_finds_wrong_is_one_line(start: Callable[..., subprocess.Popen[str]]) -> None:
-    """Only the worker imports the app; exit status 2 and its one line when there is none of that name."""
-    process = start("ours_app:ap")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ours_app:ap"], "ours_app has no 'ap'"),
+        (["ours_app:app", "--task", "shop.aks"], "the app has no task 'shop.aks'; did you mean shop.ask?"),
+    ],
+)
+def test_what_the_worker_finds_wrong_is_one_line(
+    words: list[str], said: str, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Only the worker imports the app; exit status 2 and its one line when it has no app or task of that name."""
+    process = start(*words)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 2, stderr
     (line,) = [one for one in stderr.splitlines() if one.startswith("handrail: ")]
-    assert "ours_app has no 'ap'" in line
+    assert said in line
     assert "Traceback" not in stderr
     assert stdout == ""
