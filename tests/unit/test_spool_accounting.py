@@ -200,3 +200,10 @@ def test_status_of_nothing_is_one_clear_line(tmp_path: Path) -> None:
         assert run.returncode == 2
         assert said in run.stderr
         assert "Traceback" not in run.stderr
+
+
+def test_status_of_a_folder_without_records_says_so(tmp_path: Path) -> None:
+    """An empty folder is no empty table: the line asks whether it is the right one; nothing is lost, exit status 0."""
+    result = CliRunner().invoke(app, ["spool", "status", str(tmp_path)])
+    assert result.exit_code == 0
+    assert "nothing has been recorded in" in result.output

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from handrail_harness.cli.arguments import SpoolFolder, spool_folder
 from handrail_harness.cli.output import print_error, print_json, stdout
+from handrail_harness.printable import printable
 from handrail_propagation import ConfigurationError
 from handrail_propagation.spool.accounting import Account, Line, account
 
@@ -49,6 +50,9 @@ def _print(found: Account) -> None:
     from rich import box
     from rich.table import Table
 
+    if not found.total.recorded and not found.writers:
+        stdout.print(escape(f"nothing has been recorded in {found.folder}: is it the folder of the workers?"))
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
     total = found.total
     table.add_column("writer", footer="total", no_wrap=True)
@@ -58,7 +62,7 @@ def _print(found: Account) -> None:
     for line in found.writers:
         state = "alive" if line.alive else "closed" if line.closed else "gone"
         who = f"{line.pid} on {line.host}, {state}" if line.pid else state
-        table.add_row(f"{line.writer:016x}", escape(_printable(who)), *_cells(line))
+        table.add_row(f"{line.writer:016x}", escape(printable(who)), *_cells(line))
     if found.finished.recorded:
         table.add_row("(forwarded and gone)", "", *_cells(found.finished))
     stdout.print(table)
@@ -67,7 +71,7 @@ def _print(found: Account) -> None:
     for one in found.by_destination:
         declined = f" ({one.declined:,} log records are not wanted there)" if one.declined else ""
         text = f"{one.name}: {one.delivered:,} delivered{declined}, {one.pending:,} pending"
-        stdout.print(escape(_printable(f"→ {text}, {one.quarantined:,} quarantined")))
+        stdout.print(escape(printable(f"→ {text}, {one.quarantined:,} quarantined")))
     if not found.by_destination:
         stdout.print("forwarded to nowhere yet")
     for line in found.writers:
@@ -92,7 +96,3 @@ def _age(unix_nano: int) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in text)
