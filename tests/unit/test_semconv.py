@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,57 @@ def test_the_table_of_spans_uses_known_names() -> None:
     for convention in CONVENTIONS.values():
         for key in (*convention.required, *convention.ours, *convention.on_client):
             assert key in spelled
+
+
+TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "int": int, "double": float, "boolean": bool}
+
+
+def is_of(kind: str, example: object) -> bool:
+    """Whether an example is of an attribute's type; that of an array is an array."""
+    if kind.endswith("[]"):
+        return isinstance(example, list) and all(is_of(kind.removesuffix("[]"), one) for one in example)
+    return isinstance(example, TYPES[kind]) and (kind == "boolean" or not isinstance(example, bool))
+
+
+def test_the_registry_keeps_the_rules_of_its_syntax() -> None:
+    """What Weaver's `registry check` reports of a group or an attribute is not so here (semconv-syntax.md)."""
+    document = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))
+    assert set(document) == {"groups"}
+    ids = [group["id"] for group in document["groups"]]
+    assert len(ids) == len(set(ids))
+    for group in document["groups"]:
+        where = group["id"]
+        assert group["brief"].strip(), where
+        assert group["type"] in ("attribute_group", "event"), where
+        assert group["stability"] == "development", where
+        assert group["type"] != "event" or group["name"], where
+        for attribute in group["attributes"]:
+            if "ref" in attribute:
+                assert not {"id", "type", "stability"} & set(attribute), attribute
+                assert attribute["ref"] in AGENT_ATTRIBUTES, attribute
+                continue
+            assert set(attribute) <= {"id", "type", "stability", "brief", "note", "examples"}, attribute
+            assert attribute["brief"].strip(), attribute
+            assert attribute["stability"] == "development", attribute
+            kind = attribute["type"]
+            if isinstance(kind, dict):
+                assert set(kind) == {"members"}, attribute
+                for member in kind["members"]:
+                    assert {"id", "value", "brief"} <= set(member), attribute
+                    assert member["stability"] == "development", "no stable member of one that is not"
+                continue
+            assert attribute.get("examples") or not kind.startswith("string"), f"{attribute} has no examples"
+            for example in attribute.get("examples", ()):
+                assert is_of(kind, example), f"{attribute}: {example!r} is no {kind}"
+
+
+def test_the_manifest_names_registry_and_version() -> None:
+    """A definition manifest says its format and a schema URL that ends in a version (OpenTelemetry schema URL)."""
+    manifest = yaml.safe_load((REGISTRY.parent / "manifest.yaml").read_text(encoding="utf-8"))
+    assert set(manifest) <= {"file_format", "schema_url", "description", "dependencies", "stability"}
+    assert manifest["file_format"] == "definition_manifest/2.0"
+    assert re.fullmatch(r"https?://[^/]+(/[^/]+)+/\d+\.\d+\.\d+", manifest["schema_url"])
+    assert manifest["stability"] == "development"
 
 
 @pytest.mark.parametrize(
