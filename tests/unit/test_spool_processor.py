@@ -254,17 +254,14 @@ def test_there_is_no_thread_and_nothing_to_flush(recording: Callable[..., Teleme
     assert not [one for one in processors if isinstance(one, BatchSpanProcessor)]
 
 
-def test_own_providers_do_not_export_beside_the_spool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_providers_do_not_export_beside_the_spool(tmp_path: Path) -> None:
     """With a spool the providers that we make have no batch processors: records leave through the spool only."""
     from handrail_propagation import providers
 
     config = Config(spool_dir=str(tmp_path / "spool"), forward="none")
-    resource = Resource({})
-    assert not providers._tracer_provider(config, resource)._active_span_processor._span_processors
-    logs = providers._logger_provider(config, resource)
-    assert not logs._multi_log_record_processor._log_record_processors
+    assert list(providers._span_processors(config)) == []
+    assert list(providers._log_processors(config)) == []
+    assert len(list(providers._span_processors(Config()))) == 1
 
 
 def test_what_cannot_be_encoded_is_counted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -19,6 +19,8 @@ from handrail_propagation.spool.record import Damage, Kind
 
 _ABANDONED: Final = names.ABANDONED.encode()
 NO_ORIGIN: Final = Origin.parse(b"")
+_made: Any = tuple.__new__
+"""Makes a named tuple, in a third of the time that its own `__new__` takes."""
 # Plain numbers: an Enum's member is slow to look up and to compare
 _SPAN_START: Final = int(Kind.SPAN_START)
 _SPAN_END: Final = int(Kind.SPAN_END)
@@ -176,7 +178,7 @@ class Stream:
                     continue  # a second copy
                 self._segment_index, self._end, self._sequence = index, end, sequence
             if kind == _SPAN_START:
-                opens[key_of(payload)] = Start(sequence, origins.get(number, NO_ORIGIN), payload)
+                opens[key_of(payload)] = _made(Start, (sequence, origins.get(number, NO_ORIGIN), payload))
             elif kind == _SPAN_END:
                 key = key_of(payload)
                 opens.pop(key, None)
@@ -185,7 +187,8 @@ class Stream:
                     self._ended(key)
                     continue
                 origin = origins.get(number, NO_ORIGIN)
-                item = Item(origin, labels.span(payload, sequence), writer, index, end, sequence)
+                content = labels.span(payload, sequence)
+                item: Item = _made(Item, (origin, content, writer, index, end, sequence))
                 if verdict and (found := _verdict(payload, item, again)) is not None:
                     self.verdicts[key] = found
                 else:

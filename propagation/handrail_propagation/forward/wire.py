@@ -80,30 +80,29 @@ class Labels:
     """Attribute fields with record ids, for one writer."""
 
     def __init__(self, writer: int) -> None:
-        self._writer = f"{writer:016x}-"
+        self._prefix = f"{writer:016x}-".encode()
         self._heads: dict[tuple[bytes, int], bytes] = {}
 
     def span(self, payload: bytes, sequence: int) -> bytes:
         """Return a span with its record's id, as a field of `ScopeSpans`."""
-        return _labelled(payload, self._attribute(_SPAN_ATTRIBUTE, sequence))
+        return self._labelled(_SPAN_ATTRIBUTE, payload, sequence)
 
     def log(self, payload: bytes, sequence: int) -> bytes:
         """Return a log record with its record's id, as a field of `ScopeLogs`."""
-        return _labelled(payload, self._attribute(_LOG_ATTRIBUTE, sequence))
+        return self._labelled(_LOG_ATTRIBUTE, payload, sequence)
 
-    def _attribute(self, tag: bytes, sequence: int) -> bytes:
-        text = f"{self._writer}{sequence}".encode()
-        head = self._heads.get((tag, len(text)))
-        if head is None:
-            value = b"\x0a" + varint(len(text))
-            pair = _KEY + b"\x12" + varint(len(value) + len(text)) + value
-            head = self._heads[tag, len(text)] = tag + varint(len(pair) + len(text)) + pair
-        return head + text
+    def _labelled(self, tag: bytes, payload: bytes, sequence: int) -> bytes:
+        text = b"%b%d" % (self._prefix, sequence)
+        head = self._heads.get((tag, len(text))) or self._head(tag, len(text))
+        size = len(payload) + len(head) + len(text)
+        return b"".join((_ITEM[size] if size < TABLE_SIZE else b"\x12" + varint(size), payload, head, text))
 
-
-def _labelled(payload: bytes, attribute: bytes) -> bytes:
-    size = len(payload) + len(attribute)
-    return b"".join((_ITEM[size] if size < TABLE_SIZE else b"\x12" + varint(size), payload, attribute))
+    def _head(self, tag: bytes, length: int) -> bytes:
+        """Return what stands before a record id of `length` bytes."""
+        value = b"\x0a" + varint(length)
+        pair = _KEY + b"\x12" + varint(len(value) + length) + value
+        head = self._heads[tag, length] = tag + varint(len(pair) + length) + pair
+        return head
 
 
 def encode(items: Sequence[Item]) -> bytes:

@@ -86,28 +86,27 @@ def _encode(mine: dict[str, Any], template: SpanTemplate, later: Mapping[str, An
         set_later(attributes, later)
     head, shared = template.encoded or _encoded(template)
     trace_id, span_id, _, _, state, _ = mine["_context"]  # its properties are slow
-    ids = b"\n\x10%b\x12\x08%b" % (trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"))
+    parts = [b"\n\x10", trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big")]
+    append = parts.append
     if state:
-        ids += spans.encode_trace_state(state)
+        append(spans.encode_trace_state(state))
     flags = spans.SPAN_LOCAL
     if (parent := mine["_parent"]) is not None:
         _, parent_id, is_remote, _, _, _ = parent
-        ids += b'"\x08' + parent_id.to_bytes(8, "big")
+        append(b'"\x08')
+        append(parent_id.to_bytes(8, "big"))
         if is_remote:
             flags = spans.SPAN_REMOTE
+    append(head)
     start, end = mine["_start_time"], mine.get("_end_time")
-    parts = [
-        ids,
-        head,
-        _pack_times(_START, start, _END, end) if end else _START + pack_fixed64(start),
-        shared,
-        _ATTRIBUTES.encode(attributes),
-    ]
+    append(_pack_times(_START, start, _END, end) if end else _START + pack_fixed64(start))
+    append(shared)
+    append(_ATTRIBUTES.encode(attributes))
     if links := mine["_given"]:
         parts += [spans.encode_link(*link) for link in links]
     status = mine.get("_status", _UNSET)
-    parts.append(spans.STATUS_UNSET if status is _UNSET else spans.encode_status(status))
-    parts.append(flags)
+    append(spans.STATUS_UNSET if status is _UNSET else spans.encode_status(status))
+    append(flags)
     return b"".join(parts)
 
 

@@ -12,30 +12,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from handrail_propagation.messagespan import MessageSpan
-from handrail_propagation.otlp.logs import encode_log
-from handrail_propagation.otlp.messages import encode_end as end_of_message
-from handrail_propagation.otlp.messages import encode_start as start_of_message
-from handrail_propagation.otlp.spans import encode_plain_span
-from handrail_propagation.otlp.wire import Unusual
 
-__all__ = ["Origins", "encode_end", "encode_log", "encode_start"]
-
-
-def encode_start(span: ReadableSpan) -> bytes:
-    """Return an OTLP `Span` with end time 0."""
-    try:
-        return start_of_message(span) if type(span) is MessageSpan else encode_plain_span(span)
-    except Unusual:
-        return _encode_span(span).SerializeToString()
-
-
-def encode_end(span: ReadableSpan) -> bytes:
-    """Return an OTLP `Span`."""
-    try:
-        return end_of_message(span) if type(span) is MessageSpan else encode_plain_span(span)
-    except Unusual:
-        return _encode_span(span).SerializeToString()
+def encode_any(span: ReadableSpan) -> bytes:
+    """Return an OTLP `Span` of one that our own encoder leaves to the stock one; end time 0 while it runs."""
+    return _encode_span(span).SerializeToString()
 
 
 class Origins:
@@ -43,17 +23,15 @@ class Origins:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[object, object, bytes]] = {}
-        self._last: tuple[object, object, bytes] = (self, self, b"")
+        self.last: tuple[object, object, bytes] = (self, self, b"")
+        """Resource, scope and payload of the last time."""
 
     def payload(self, resource: Resource | None, scope: InstrumentationScope | None) -> bytes:
         """Return an OTLP `ResourceSpans` of this resource and scope, without spans."""
-        last = self._last
-        if last[0] is resource and last[1] is scope:
-            return last[2]
         key = id(resource), id(scope)
         known = self._known.get(key)
         if known is not None:
-            self._last = known
+            self.last = known
             return known[2]
         if len(self._known) >= 256:  # somebody makes a tracer for each call
             self._known.clear()

@@ -17,7 +17,12 @@ from opentelemetry.trace import Span as ApiSpan
 from opentelemetry.trace import TraceFlags
 
 from handrail_propagation.messagespan import MessageSpan
-from handrail_propagation.spool.encoding import Origins, encode_end, encode_log, encode_start
+from handrail_propagation.otlp.logs import encode_log
+from handrail_propagation.otlp.messages import encode_end as end_of_message
+from handrail_propagation.otlp.messages import encode_start as start_of_message
+from handrail_propagation.otlp.spans import encode_plain_span
+from handrail_propagation.otlp.wire import Unusual
+from handrail_propagation.spool.encoding import Origins, encode_any
 from handrail_propagation.spool.gated import EVENTS, is_gated
 from handrail_propagation.spool.process import Spool
 from handrail_propagation.spool.record import Kind
@@ -55,7 +60,7 @@ class Recorder:
     def start(self, span: ReadableSpan) -> None:
         """Record the start of a span."""
         if type(span) is MessageSpan:  # is sampled, else it is none of these; and nothing about it is gated
-            if not self._put(_SPAN_START, encode_start, span, _DROPPABLE):
+            if not self._put(_SPAN_START, start_of_message, span, _DROPPABLE):
                 self._unstarted.add(span.get_span_context().span_id)
             return
         context = span.get_span_context()
@@ -63,7 +68,7 @@ class Recorder:
             return
         # Not `attributes` at once: the SDK wraps them anew each time
         gated = is_gated(getattr(span, "_attributes", None) or span.attributes)
-        number = self._put(_SPAN_START, encode_start, span, _ALWAYS if gated else _DROPPABLE)
+        number = self._put(_SPAN_START, encode_plain_span, span, _ALWAYS if gated else _DROPPABLE)
         if gated:
             self._open[context.span_id] = _Open(self.spool.writer(), number)
         elif not number:
@@ -71,16 +76,24 @@ class Recorder:
 
     def end(self, span: ReadableSpan) -> None:
         """Record the end of a span."""
-        if type(span) is not MessageSpan or self._unstarted:
+        encode: Callable[[Any], bytes] = end_of_message
+        if type(span) is not MessageSpan:
+            encode = encode_plain_span
             context = span.get_span_context()
             if context is None or not context.trace_flags & _SAMPLED:
                 return
             self._open.pop(context.span_id, None)
-            if context.span_id in self._unstarted:
-                self._unstarted.discard(context.span_id)
-                self.spool.writer().drop()
-                return
-        self._put(_SPAN_END, encode_end, span, _ALWAYS)
+        if self._unstarted and self._is_unstarted(span):
+            self.spool.writer().drop()
+        else:
+            self._put(_SPAN_END, encode, span, _ALWAYS)
+
+    def _is_unstarted(self, span: ReadableSpan) -> bool:
+        context = span.get_span_context()
+        if context is None or context.span_id not in self._unstarted:
+            return False
+        self._unstarted.discard(context.span_id)
+        return True
 
     def log(self, record: ReadWriteLogRecord) -> None:
         """Record a log-based event."""
@@ -92,12 +105,18 @@ class Recorder:
     def _put(self, kind: Kind, encode: Callable[[Any], bytes], what: Any, keep: Keep) -> int:
         writer = self.spool.writer()
         try:
-            payload = encode(what)
+            try:
+                payload = encode(what)
+            except Unusual:
+                payload = encode_any(what)
             if type(what) is MessageSpan:
                 fields = what.__dict__  # as properties they are slow
-                origin = self._origins.payload(fields["_resource"], fields["_instrumentation_scope"])
+                resource, scope = fields["_resource"], fields["_instrumentation_scope"]
             else:
-                origin = self._origins.payload(what.resource, what.instrumentation_scope)
+                resource, scope = what.resource, what.instrumentation_scope
+            known = self._origins.last
+            is_last = known[0] is resource and known[1] is scope
+            origin = known[2] if is_last else self._origins.payload(resource, scope)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             # What OTLP cannot express; anything else, such as a soft time limit, is not ours to stop
             _log.error("a record could not be encoded: %s", type(error).__name__)
