@@ -93,15 +93,36 @@ def test_behind_a_sentinel() -> None:
             of_app(watched.url)
 
 
-def test_on_a_cluster() -> None:
+def test_behind_a_sentinel_over_tls(certificate: ServerCertificate, tmp_path: Path) -> None:
+    """Sentinels and master over TLS, by the URL or by Celery's settings; of another authority nothing is believed."""
+    with watched_by_sentinel(certificate) as watched:
+        trusted = {"ssl_cert_reqs": "required", "ssl_ca_certs": str(certificate.authority)}
+        by_url = f"{watched.url}?master_name={MASTER}&ssl_cert_reqs=required&ssl_ca_certs="
+        options = {"master_name": MASTER, "sentinel_kwargs": {"ssl": True, **trusted}}
+        journals = [
+            RedisJournal(by_url + str(certificate.authority)),
+            of_app(watched.url, broker_transport_options=options, broker_use_ssl=trusted),
+        ]
+        parked = [open_run(journal) for journal in journals]
+        watched.fail_over()
+        for journal, child in zip(journals, parked, strict=True):
+            finish_run(journal, child)
+        stranger = make_certificate(tmp_path).authority
+        with pytest.raises(JournalError, match="does not answer"):
+            open_run(RedisJournal(by_url + str(stranger)))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_on_a_cluster(tls: bool, request: pytest.FixtureRequest) -> None:
     """All keys of a run are in one slot; the runs are spread over all nodes, whichever node the URL names."""
-    with cluster_of_three() as nodes:
+    certificate = request.getfixturevalue("certificate") if tls else None
+    with cluster_of_three(certificate) as nodes:
         for node in nodes:
-            journal = RedisJournal(node.url.replace("redis://", "redis+cluster://"))
+            journal = RedisJournal(node.url.replace("://", "+cluster://"))
             for _ in range(8):
                 finish_run(journal, open_run(journal))
         for node in nodes:
-            with redis.Redis(port=node.port, password=node.password) as client:
+            with redis.Redis.from_url(node.url) as client:
                 assert client.dbsize() > 0
     with pytest.raises(JournalError, match="does not answer"):
         RedisJournal(f"redis+cluster://127.0.0.1:{nodes[0].port}")

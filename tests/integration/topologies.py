@@ -49,6 +49,12 @@ class Watched:
     master: RedisServer
     replica: RedisServer
     sentinel_port: int
+    certificate: ServerCertificate | None = None
+    """Of all three, where they speak TLS and nothing else."""
+
+    def sentinel(self) -> redis.Redis:
+        """A client of the Sentinel."""
+        return _sentinel_client(self.sentinel_port, self.certificate)
 
     @property
     def url(self) -> str:
@@ -57,12 +63,12 @@ class Watched:
 
     def fail_over(self) -> None:
         """Kill the master and wait until the Sentinel has made the replica master."""
-        with redis.Redis(port=self.master.port, password=self.master.password) as client:
+        with redis.Redis.from_url(self.master.url) as client:
             client.wait(1, 5000)
         self.master.kill()
-        with redis.Redis(port=self.replica.port, password=self.replica.password) as client:
+        with redis.Redis.from_url(self.replica.url) as client:
             wait_for(lambda: client.role()[0] == b"master", "the failover")
-        with redis.Redis(port=self.sentinel_port, decode_responses=True) as client:
+        with self.sentinel() as client:
             wait_for(
                 lambda: int(client.sentinel_get_master_addr_by_name(MASTER)[1]) == self.replica.port,
                 "the Sentinel's new master",
@@ -70,23 +76,24 @@ class Watched:
 
 
 @contextmanager
-def watched_by_sentinel() -> Iterator[Watched]:
-    """Start a master, a replica and one Sentinel, which is a majority of its own."""
+def watched_by_sentinel(certificate: ServerCertificate | None = None) -> Iterator[Watched]:
+    """Start a master, a replica and one Sentinel, which is a majority of its own; with a certificate all over TLS."""
     with ExitStack() as parts:
         password = secrets.token_hex(8)
-        master = parts.enter_context(RedisServer(password=password, settings={"masterauth": password}))
+        settings = {"masterauth": password} | ({"tls-replication": "yes"} if certificate else {})
+        master = parts.enter_context(
+            RedisServer(password=password, settings=settings, certificate=certificate)
+        )
+        following = settings | {"replicaof": f"127.0.0.1 {master.port}"}
         replica = parts.enter_context(
-            RedisServer(
-                password=password,
-                settings={"masterauth": password, "replicaof": f"127.0.0.1 {master.port}"},
-            )
+            RedisServer(password=password, settings=following, certificate=certificate)
         )
         folder = Path(tempfile.mkdtemp(prefix="handrail-sentinel-"))
         parts.callback(shutil.rmtree, folder)
         port = free_port()
         config = folder / "sentinel.conf"
         config.write_text(
-            f"bind 127.0.0.1\nport {port}\ndir {folder}\n"
+            f"bind 127.0.0.1\n{_listening(port, certificate)}dir {folder}\n"
             f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n"
             f"sentinel auth-pass {MASTER} {password}\n"
             f"sentinel down-after-milliseconds {MASTER} 500\n"
@@ -98,11 +105,27 @@ def watched_by_sentinel() -> Iterator[Watched]:
             leftovers=[folder],
         )
         parts.callback(sentinel.close, grace=2)
-        with redis.Redis(port=port, decode_responses=True) as client:
+        with _sentinel_client(port, certificate) as client:
             sentinel.wait_until(
                 lambda: _sees_replica(client), what="the Sentinel (it looks for replicas)", timeout=30
             )
-        yield Watched(master, replica, port)
+        yield Watched(master, replica, port, certificate)
+
+
+def _listening(port: int, certificate: ServerCertificate | None) -> str:
+    if certificate is None:
+        return f"port {port}\n"
+    return (
+        f"port 0\ntls-port {port}\ntls-replication yes\ntls-auth-clients no\n"
+        f"tls-cert-file {certificate.certificate}\ntls-key-file {certificate.key}\n"
+        f"tls-ca-cert-file {certificate.authority}\n"
+    )
+
+
+def _sentinel_client(port: int, certificate: ServerCertificate | None) -> redis.Redis:
+    if certificate is None:
+        return redis.Redis(port=port, decode_responses=True)
+    return redis.Redis(port=port, decode_responses=True, ssl=True, ssl_ca_certs=str(certificate.authority))
 
 
 def _sees_replica(client: redis.Redis) -> bool:
@@ -113,8 +136,8 @@ def _sees_replica(client: redis.Redis) -> bool:
 
 
 @contextmanager
-def cluster_of_three() -> Iterator[list[RedisServer]]:
-    """Start three masters that share the slots between them."""
+def cluster_of_three(certificate: ServerCertificate | None = None) -> Iterator[list[RedisServer]]:
+    """Start three masters that share the slots between them; with a certificate all over TLS."""
     with ExitStack() as parts:
         password = secrets.token_hex(8)
         nodes = []
@@ -126,10 +149,15 @@ def cluster_of_three() -> Iterator[list[RedisServer]]:
                 "cluster-port": str(bus),
                 "cluster-node-timeout": "2000",
             }
-            nodes.append(parts.enter_context(RedisServer(password=password, settings=settings)))
+            if certificate:
+                settings["tls-cluster"] = "yes"
+            nodes.append(
+                parts.enter_context(
+                    RedisServer(password=password, settings=settings, certificate=certificate)
+                )
+            )
         clients = [
-            parts.enter_context(redis.Redis(port=node.port, password=password, decode_responses=True))
-            for node in nodes
+            parts.enter_context(redis.Redis.from_url(node.url, decode_responses=True)) for node in nodes
         ]
         bounds = [SLOTS * number // len(nodes) for number in range(len(nodes) + 1)]
         for client, first, end in zip(clients, bounds, bounds[1:], strict=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -87,9 +88,10 @@ def test_a_certificate_that_nobody_vouches_for(
 
 
 @pytest.fixture
-def watched() -> Iterator[Watched]:
-    """A Redis behind a Sentinel; up until the workers of the test have stopped."""
-    with watched_by_sentinel() as watched:
+def watched(request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """A Redis behind a Sentinel, over TLS where a parameter says so; up until the workers of the test have stopped."""
+    tls = getattr(request, "param", False)
+    with watched_by_sentinel(request.getfixturevalue("certificate") if tls else None) as watched:
         yield watched
 
 
@@ -115,6 +117,17 @@ def test_sentinel_fails_over_between_two_hops(watched: Watched, scene_over: Scen
         watched.fail_over()
         scene.send("fan_out", 2, 3)
     assert_one_tree(scene.forest(processed=5), "redis", 5)
+
+
+@pytest.mark.parametrize("watched", [True], ids=["tls"], indirect=True)
+def test_sentinels_that_speak_tls(watched: Watched, scene_over: SceneOver) -> None:
+    """Sentinel and master over TLS only, their certificates verified, through `sentinel_kwargs`: one tree."""
+    assert watched.certificate is not None
+    trusted = {"ssl_cert_reqs": "required", "ssl_ca_certs": str(watched.certificate.authority)}
+    broker = over(watched.url, {"master_name": MASTER, "sentinel_kwargs": {"ssl": True, **trusted}})
+    secured = {"broker_use_ssl": trusted, "redis_backend_use_ssl": trusted}
+    scene = scene_over(replace(broker, settings=broker.settings | secured))
+    assert_one_tree(fan_out(scene), "redis", 4)
 
 
 def test_a_cluster_through_one_hash_slot(cluster: list[RedisServer], scene_over: SceneOver) -> None:
