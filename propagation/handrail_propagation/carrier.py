@@ -60,6 +60,12 @@ class Received(NamedTuple):
         return [(self.creation, CREATION_CONTEXT if self.trust == "continue" else _CLAIMED)]
 
 
+def note_unused(span: Span, trust: Trust) -> None:
+    """Say on the span of a delivery why the traceparent that its message had is not its parent; never what it was."""
+    why = names.TRACEPARENT_NOT_TRUSTED if trust == "drop" else names.TRACEPARENT_UNPARSABLE
+    span.set_attribute(names.MESSAGE_TRACEPARENT, why)
+
+
 def inject(headers: MutableMapping[str, Any], context: Context | None = None) -> None:
     """Write the W3C headers of a context (default: the current one) into `headers`.
 
@@ -193,6 +199,8 @@ def process_span(
         attributes=described,
         links=[Link(*link) for link in links],
     )
+    if received.creation is None and received.traceparents:
+        note_unused(span, received.trust)
     with _current(span, set_span_in_context(span, received.context), system, destination, send=False):
         yield span
 

@@ -136,6 +136,8 @@ class Delivery:
         self.span = start_process_span(
             name, system, task_id, request, received, sent, self.attempt, start_time
         )
+        if received.creation is None and received.traceparents:
+            carrier.note_unused(self.span, received.trust)
         context = Context({**received.context, carrier.SPAN_KEY: self.span, _DELIVERY: self})
         self.token = otel_context.attach(context)
 

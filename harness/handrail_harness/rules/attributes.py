@@ -117,6 +117,11 @@ AGENT_ATTRIBUTES: Final[dict[str, Attribute]] = {
     c.MESSAGE_ENQUEUED_AT: Attribute("string", "When the message was sent (ISO 8601)."),
     c.MESSAGE_QUEUE_WAIT: Attribute("double", "Seconds between sending (or the ETA) and receipt."),
     c.MESSAGE_INTENDED_DELAY: Attribute("double", "Seconds that the sender asked the message to wait."),
+    c.MESSAGE_TRACEPARENT: Attribute(
+        "string",
+        "Why the traceparent that the message had is not the span's parent.",
+        values=(c.TRACEPARENT_UNPARSABLE, c.TRACEPARENT_NOT_TRUSTED),
+    ),
     c.MESSAGE_ROOT_ID: Attribute("string", "Celery's root id of the message."),
     c.MESSAGE_PARENT_ID: Attribute("string", "Celery's parent id of the message."),
 }

@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING
 
 from handrail_harness.printable import printable
 from handrail_harness.rules.handoffs import message_id_of
-from handrail_propagation.conventions import ABANDONED, CELERY_TASK_NAME, MESSAGING_DESTINATION_NAME
+from handrail_harness.rules.semconv import OUR_SCOPE
+from handrail_propagation.conventions import (
+    ABANDONED,
+    CELERY_TASK_NAME,
+    LINK_CLAIMED,
+    LINK_TYPE,
+    MESSAGE_TRACEPARENT,
+    MESSAGING_DESTINATION_NAME,
+    TRACEPARENT_NOT_TRUSTED,
+    TRACEPARENT_UNPARSABLE,
+)
 
 if TYPE_CHECKING:
-    from handrail_harness.rules import Report
+    from handrail_harness.rules import Report, Settled
     from handrail_harness.spans import Span
     from handrail_harness.stack.workers import Worker
     from handrail_harness.testing.surroundings import Surroundings
@@ -22,12 +32,14 @@ if TYPE_CHECKING:
 _CHILD = re.compile(r"/(ForkPoolWorker-\d+)\]")
 
 
-def causes_of(report: Report, around: Surroundings) -> list[str]:
+def causes_of(settled: Settled, around: Surroundings) -> list[str]:
     """Return the cause lines of a broken run, each once, the most telling first."""
-    return list(dict.fromkeys(_causes(report, around)))
+    # Where a breach has ended the wait at once, what is not there may just be on its way: that is no evidence.
+    waited = settled.ended_by != "final_breach"
+    return list(dict.fromkeys(_causes(settled.report, around, waited=waited)))
 
 
-def _causes(report: Report, around: Surroundings) -> Iterator[str]:
+def _causes(report: Report, around: Surroundings, *, waited: bool) -> Iterator[str]:
     if not report.forest.spans or all(span.scope_name == "handrail.tests" for span in report.forest.spans):
         yield from _nothing(around)
         return
@@ -37,7 +49,7 @@ def _causes(report: Report, around: Surroundings) -> Iterator[str]:
     for consumer in report.handoffs.lost_consumers:
         if not consumer.parent_span_id.strip("0"):
             yield _torn(None, consumer, around)
-    for send in report.handoffs.lost_sends:
+    for send in report.handoffs.lost_sends if waited else ():
         yield from _unreceived(send, around)
     for span in report.forest.spans:
         if span.attributes.get(ABANDONED) is True:
@@ -66,13 +78,23 @@ def _torn(send: Span | None, consumer: Span, around: Surroundings) -> str:
     )
     where = f"message {printable(message_id_of(consumer), 64) or '(no id)'} in queue {printable(queue, 60) or '?'}"
     seen = around.headers_of(message_id_of(consumer))
-    if seen is not None and seen.missing:
+    noted = consumer.attributes.get(MESSAGE_TRACEPARENT)
+    root = not consumer.parent_span_id.strip("0")
+    claimed = any(link.attributes.get(LINK_TYPE) == LINK_CLAIMED for link in consumer.links)
+    if noted == TRACEPARENT_NOT_TRUSTED or (root and claimed):
+        return (
+            f"header not trusted: the worker does not believe the traceparent of {where} (HANDRAIL_TRUST, or "
+            "instrument(trust=...)), so its consumer began a trace of its own"
+        )
+    if (seen is not None and seen.value and not seen.parsable) or noted == TRACEPARENT_UNPARSABLE:
+        value = f" as {printable(seen.value, 80)!r}" if seen is not None else ""
+        return f"header unparsable: traceparent of {where} arrived{value} and names no span"
+    # Our instrumentation notes what it cannot use; where it has noted nothing, there was nothing.
+    if (seen is not None and seen.missing) or (root and consumer.scope_name == OUR_SCOPE):
         return (
             f"header missing: {where} arrived without traceparent, so its consumer began a trace of its own"
         )
-    if seen is not None and not seen.parsable:
-        return f"header unparsable: traceparent of {where} arrived as {printable(seen.value, 80)!r}"
-    if not consumer.parent_span_id.strip("0"):
+    if root:
         return (
             f"header missing or unparsable: {where} arrived without a usable traceparent, so its consumer began a "
             "trace of its own"

@@ -62,7 +62,7 @@ class Failure:
             for one in broken
         ]
         lines += [f"unused waiver of {waiver}: take it out" for waiver in unused]
-        causes = causes_of(report, self._around)
+        causes = causes_of(settled, self._around)
         marks = {key_of(one.span): f"{one.invariant}: {one.detail}" for one in reversed(broken)}
         clues = settled.explain().splitlines() if not settled.closed else []
         return self._error(headline, lines, causes, clues, "", marks)
@@ -71,7 +71,7 @@ class Failure:
         """Return the error of a run that has another shape than the test says."""
         marks = {key_of(one.span): one.text for one in reversed(found) if one.span is not None}
         wanted = "\n".join(shape.text() for shape in shapes)
-        causes = [] if self._run.report.unified else causes_of(self._run.report, self._around)
+        causes = [] if self._run.report.unified else causes_of(self._run.settled, self._around)
         return self._error(
             "the run has another shape", [one.text for one in found], causes, [], wanted, marks
         )

@@ -92,6 +92,16 @@ def test_broken_in_a_worker(handrail, faults):
         run.waive(broken, reason="the header is dropped on purpose")
     assert [finding.name for finding in run.report.findings] == ["broken_handoff"]
     assert dropped.bites
+
+
+def test_missing_in_a_worker(handrail, faults):
+    faults.drop_header("traceparent", task="scout")
+    handrail.send("cleaner", host="db-7").assert_unified()
+
+
+def test_unparsable_in_a_worker(handrail, faults):
+    faults.garble_header("traceparent", task="scout")
+    handrail.send("cleaner", host="db-7").assert_unified()
 """
 
 
@@ -128,6 +138,8 @@ def test_exporters_lost_at_fork_are_named(project: Project, monkeypatch: pytest.
 
 
 def test_faults_reach_worker_processes(project: Project) -> None:
-    """Tier `process` is what a session gets here by itself; a fault asked for late still bites in its workers."""
-    pytester = project("ops", FAULTS, "handrail_app = ops:ops")
-    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+    """Tier `process` is what a session gets here by itself; a fault bites in its workers, and its cause is told."""
+    done = project("ops", FAULTS, "handrail_app = ops:ops").runpytest_subprocess()
+    done.assert_outcomes(passed=2, failed=2)
+    causes = [line.partition("cause: ")[2].partition(":")[0] for line in done.outlines if "cause: " in line]
+    assert causes == ["header missing", "header unparsable"]
