@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from handrail_propagation.forward.destination import Destination
 from handrail_propagation.forward.forwarder import Forwarder
 from handrail_propagation.forward.outcome import Accepted, Outcome
 from handrail_propagation.forward.wire import Signal
+from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.record import Kind
 from handrail_propagation.spool.writer import Writer
@@ -51,14 +53,13 @@ def test_a_folder_at_rest_is_quiet_until_something_comes(tmp_path: Path, forward
     writer, other = _writer(tmp_path), _writer(tmp_path)
     shipper = forwarder.shippers[0]
     assert not shipper.is_quiet
-    for number, come in enumerate(
-        [
-            lambda: writer.append(Kind.LOG, b"first"),
-            lambda: writer.append(Kind.LOG, b"another"),
-            lambda: [writer.append(Kind.LOG, bytes(3000)) for _ in range(3)],
-            lambda: other.append(Kind.LOG, b"of another"),
-        ]
-    ):
+    steps: list[Callable[[], object]] = [
+        lambda: writer.append(Kind.LOG, b"first"),
+        lambda: writer.append(Kind.LOG, b"another"),
+        lambda: [writer.append(Kind.LOG, bytes(3000)) for _ in range(3)],
+        lambda: other.append(Kind.LOG, b"of another"),
+    ]
+    for number, come in enumerate(steps):
         come()
         assert not shipper.is_quiet, number
         _rest(tmp_path)
@@ -116,3 +117,32 @@ def test_a_folder_that_is_gone_is_not_quiet(tmp_path: Path) -> None:
     folder.rename(tmp_path / "elsewhere")
     assert not made.shippers[0].is_quiet
     made.stop()
+
+
+class Syncs(Files):
+    """Keeps which folders were synced."""
+
+    def __init__(self) -> None:
+        self.folders: list[Path] = []
+
+    def sync_folder(self, folder: Path) -> None:
+        self.folders.append(folder)
+        super().sync_folder(folder)
+
+
+def test_names_are_synced_once(tmp_path: Path) -> None:
+    """What is sent is on disk with its name: a new segment's name is synced, one that has been is not."""
+    files = Syncs()
+    forwarder = Forwarder(tmp_path, [Destination("nowhere", Nowhere())], files=files)
+    assert forwarder.elect()
+    writer = _writer(tmp_path)
+    synced = []
+    for size in (10, 10, 5000, 10):  # the third fills a segment, so that the last begins another
+        writer.append(Kind.LOG, bytes(size))
+        files.folders.clear()
+        forwarder.shippers[0].round()
+        synced.append(files.folders.count(tmp_path) > 0)
+    assert synced[:2] == [True, False]
+    assert synced[3]
+    forwarder.stop()
+    writer.close()
