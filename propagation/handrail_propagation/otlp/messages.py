@@ -88,7 +88,7 @@ def _encode(mine: dict[str, Any], template: SpanTemplate, later: Mapping[str, An
     trace_id, span_id, _, _, state, _ = mine["_context"]  # its properties are slow
     parts = [b"\n\x10", trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big")]
     append = parts.append
-    if state:
+    if state is not spans.NO_STATE and state:
         append(spans.encode_trace_state(state))
     flags = spans.SPAN_LOCAL
     if (parent := mine["_parent"]) is not None:

@@ -34,6 +34,8 @@ _TYPES: Final = (ReadableSpan, RecordingSpan, Span, MessageSpan) if _LAYOUT_KNOW
 """Subclasses of others may say something else than what is in their fields."""
 
 KINDS: Final = {kind.value: bytes((0x30, kind.value + 1)) for kind in SpanKind}
+NO_STATE: Final = SpanContext(1, 2, False).trace_state
+"""What all contexts without a trace state have; to ask a state whether it is empty is slow."""
 _UNSET: Final = StatusCode.UNSET  # not each time: a look at an Enum's member is slow
 _LOCAL: Final = 0x100
 _REMOTE: Final = 0x300
@@ -87,7 +89,7 @@ def encode_plain_span(span: ReadableSpan) -> bytes:
         trace_id, span_id, _, _, state, _ = context  # its properties are slow
         parts = [b"\n\x10", trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big")]
         append = parts.append
-        if state:
+        if state is not NO_STATE and state:
             append(encode_trace_state(state))
         flags = SPAN_LOCAL
         if parent:
