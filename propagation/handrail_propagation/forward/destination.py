@@ -116,7 +116,11 @@ def _exporter(signal: Signal, grpc: bool, endpoint: str | None) -> Any:
     else:
         from handrail_propagation.otlp import http as module
     make = module.OTLPSpanExporter if signal is Signal.TRACES else module.OTLPLogExporter
-    return make(endpoint=endpoint, channel_options=_RECONNECTING) if grpc else make(endpoint=endpoint)
+    if not grpc:
+        return make(endpoint=endpoint)
+    # The transport compresses itself; the exporter would refuse the variable's value "none"
+    compression = module.grpc.Compression.NoCompression
+    return make(endpoint=endpoint, channel_options=_RECONNECTING, compression=compression)
 
 
 def _destination(name: str, exporters: dict[Signal, Any], grpc: bool) -> Destination:

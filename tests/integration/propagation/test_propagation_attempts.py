@@ -120,9 +120,11 @@ def test_a_quorum_queue_counts_deliveries(
     assert [span.attributes.get(names.ABANDONED) for span in found] == [True, True, None]
 
 
+@over("redis", "rabbitmq")
 def test_a_failed_publish_is_a_failed_span(scene: Scene) -> None:
     """Nobody takes the message: the send span says so, with the type only, and the context is the one from before."""
-    scene.app.conf.broker_write_url = "redis://127.0.0.1:1/0"
+    scheme = scene.broker.url.partition(":")[0]
+    scene.app.conf.broker_write_url = f"{scheme}://127.0.0.1:1/"
     with tracer().start_as_current_span("root") as root:
         with pytest.raises((OperationalError, OSError)) as raised:
             scene.send("add", 1, 2, retry=False)

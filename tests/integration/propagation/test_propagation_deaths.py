@@ -11,7 +11,7 @@ from handrail_harness.spans import Span
 from handrail_propagation import conventions as names
 from handrail_propagation import tracer
 
-from .conftest import Scene
+from .conftest import Scene, over
 
 pytestmark = pytest.mark.integration
 
@@ -46,6 +46,7 @@ def both(forest: Forest, where: str) -> tuple[Span, Span]:
     return dead, alive
 
 
+@over("redis", "rabbitmq")
 def test_a_child_dies_before_in_and_after_the_task(scene: Scene, tmp_path: Path) -> None:
     """The worker's main process closes each dead attempt with its signal; the next attempt is its sibling."""
     scene.worker()
@@ -54,6 +55,28 @@ def test_a_child_dies_before_in_and_after_the_task(scene: Scene, tmp_path: Path)
     for where in PLACES:
         dead, _ = both(forest, where)
         assert dead.attributes[names.ABANDONED_REASON] == "signal 9 (SIGKILL)"
+
+
+def test_a_child_that_is_not_replaced_by_another_attempt(scene: Scene) -> None:
+    """Celery's default, acknowledged before it runs: the one attempt ends as abandoned, with signal or exit code."""
+    scene.worker(env={"TEST_SETTINGS": '{"worker_lost_wait": 0.5}'})
+    for how in ("SIGKILL", "exit 3"):
+        with tracer().start_as_current_span(how):
+            scene.send("leaves", how)
+    forest = build(scene.spans(processed=2, timeout=60))
+    assert not forest.orphans
+    found = {}
+    for root in forest.roots:
+        (send,) = forest.children_of(root)
+        (found[root.name],) = forest.children_of(send)
+    assert {name: span.attributes[names.ABANDONED_REASON] for name, span in found.items()} == {
+        "SIGKILL": "signal 9 (SIGKILL)",
+        "exit 3": "exitcode 3",
+    }
+    for span in found.values():
+        assert (span.status_code, span.attributes[names.ERROR_TYPE]) == ("error", names.ERROR_WORKER_LOST)
+        assert span.attributes[names.ABANDONED] is True
+        assert span.attributes[names.MESSAGE_ATTEMPT] == 1
 
 
 def test_a_worker_dies_before_in_and_after_the_task(scene: Scene, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from handrail_propagation.spool.ledger import load_all
 from handrail_propagation.spool.record import Kind
 from handrail_propagation.spool.writer import Writer
 
+from ..topologies import wait_for
 from .conftest import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -166,6 +167,29 @@ def test_a_connection_over_grpc_that_breaks_before_the_answer(tmp_path: Path) ->
         assert len({str(span.attributes[names.RECORD_ID]) for span in destination.spans}) == 3
     total = account(tmp_path).total
     assert (total.delivered, total.pending, total.quarantined) == (total.recorded, 0, 0)
+
+
+@pytest.mark.parametrize("destination", [FaultyDestination, FaultyGrpcDestination])
+def test_requests_are_compressed(
+    destination: type[FaultyDestination | FaultyGrpcDestination],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through a network that breaks after 30 kB, 100 kB of text arrive with `gzip`, and do not without."""
+    record(tmp_path, 100, name="x" * 1000)
+    with destination() as far, FaultProxy(far.endpoint) as proxy:
+        proxy.set(cut_requests_after=30_000)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        plain = Forwarder(tmp_path, [from_url(proxy.url, Config())])
+        plain.start(once=True)
+        wait_for(lambda: any(shipper.trouble for shipper in plain.shippers), "a broken connection")
+        plain.stop()
+        assert far.spans == []
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+        deliver(tmp_path, proxy.url)
+        assert len(far.spans) == len(far.events) == 100
+    total = account(tmp_path).total
+    assert (total.delivered, total.pending) == (total.recorded, 0)
 
 
 def test_two_destinations_over_two_transports(

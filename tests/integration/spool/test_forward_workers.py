@@ -7,7 +7,9 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from handrail_agents import Done, Job
@@ -16,6 +18,7 @@ from handrail_harness.faults.grpc_destination import FaultyGrpcDestination
 from handrail_harness.forest import build
 from handrail_harness.spans import Span
 from handrail_harness.stack.embedded import EmbeddedStack
+from handrail_harness.stack.workers import Worker
 from handrail_propagation import conventions as names
 from handrail_propagation.spool.accounting import account
 
@@ -53,6 +56,19 @@ def assert_complete(keeping: Keeping, spans: Sequence[Span]) -> None:
     assert (total.pending, total.quarantined, total.dropped) == (0, 0, 0)
 
 
+def assert_main_process_alone_exports(running: Worker, stack: EmbeddedStack) -> None:
+    """The worker's main process is connected to the destination, and no pool child, though each has recorded."""
+    port = urlsplit(stack.otlp_endpoint).port
+
+    def exporting(pid: int) -> bool:
+        return any(one.raddr and one.raddr.port == port for one in psutil.Process(pid).net_connections())
+
+    wait_until(lambda: exporting(running.pid), "a connection to the destination")
+    children = running.pool_pids()
+    assert len(children) == 2
+    assert not any(exporting(child) for child in children)
+
+
 def keep_figure(keeping: Keeping, spans: Sequence[Span], what: str) -> None:
     """Keep how many of the calls that a worker made are in the store."""
     effects = {*keeping.done("note"), *keeping.done("look")}
@@ -77,6 +93,8 @@ def test_everything_of_every_pool_arrives(
     running = keeping.worker("keeper", pool=pool, arguments=arguments, concurrency=2, env=env)
     jobs = [keeping.ops.send("keeper", times=3) for _ in range(3)]
     assert all(isinstance(job.result(timeout=PATIENCE), Done) for job in jobs)
+    if pool == "prefork" and not arguments:
+        assert_main_process_alone_exports(running, stack)
     running.stop()
     spans = arrived(stack, jobs)
     assert_complete(keeping, spans)

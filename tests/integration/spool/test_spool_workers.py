@@ -57,6 +57,17 @@ def test_however_a_worker_is_ended_nothing_is_lost(keeping: Keeping, number: int
     keeping.assert_on_record(ended=False)
 
 
+def test_no_sampler_hides_what_a_worker_did(keeping: Keeping) -> None:
+    """With OTEL_TRACES_SAMPLER=always_off in a real worker: effects and decisions are on record, reads are not."""
+    running = keeping.worker("keeper", env={"OTEL_TRACES_SAMPLER": "always_off"})
+    assert isinstance(keeping.ops.send("keeper", times=3).result(timeout=PATIENCE), Done)
+    running.stop()
+    effects, recorded = set(keeping.done("note")), set(keeping.spans(Kind.SPAN_END))
+    assert len(effects) == 3
+    assert effects <= recorded & set(keeping.spans(Kind.SPAN_START)) & keeping.decided()
+    assert {span.name for span in keeping.spans(Kind.SPAN_END).values()} == {"execute_tool note"}
+
+
 def test_the_fatal_call_is_on_record(keeping: Keeping) -> None:
     """The call in which a pool child was killed: its decision and its start are there, and its end is not."""
     keeping.worker("doomed")

@@ -215,6 +215,14 @@ def dies(self: Task, marker: str, times: int) -> str:
     return "survived"
 
 
+@app.task
+def leaves(how: str) -> None:
+    """End this pool child in the middle of the task."""
+    if how == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(3)
+
+
 @app.task(acks_late=True)
 def killed_worker(marker: str) -> str:
     """Stay here the first time, for the worker to be killed; finish the second time."""
