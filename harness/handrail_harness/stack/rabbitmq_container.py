@@ -18,7 +18,7 @@ class RabbitMQContainer(Container):
     """A RabbitMQ in a container on a free loopback port, with a password."""
 
     service = "RabbitMQ"
-    patience = 90.0
+    patience = 120.0  # Erlang is slow to start where it has to share the processors
     image_variable = "HANDRAIL_RABBITMQ_IMAGE"
     default_image = RABBITMQ_IMAGE
 
