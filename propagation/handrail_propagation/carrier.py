@@ -39,6 +39,8 @@ SPAN_KEY = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """OpenTelemetry's own key for the current span of a context."""
 RETRY_OF = MappingProxyType({names.LINK_TYPE: names.LINK_RETRY_OF})
 _CLAIMED = MappingProxyType({names.LINK_TYPE: names.LINK_CLAIMED})
+Links = Sequence[tuple[SpanContext, Mapping[str, Any]]]
+"""Links as pairs of context and attributes."""
 
 
 class Received(NamedTuple):
@@ -53,11 +55,16 @@ class Received(NamedTuple):
     traceparents: Sequence[str] = ()
     trust: Trust = "continue"
 
-    def links(self) -> list[tuple[SpanContext, Mapping[str, str]]]:
+    def links(self) -> list[tuple[SpanContext, Mapping[str, Any]]]:
         """Return the link that a `process` span has to its message's creation context, or to the claimed one."""
-        if self.creation is None:
-            return []
-        return [(self.creation, CREATION_CONTEXT if self.trust == "continue" else _CLAIMED)]
+        return [*links_of(self.creation, self.trust)]
+
+
+def links_of(creation: SpanContext | None, trust: Trust) -> Links:
+    """Return the link to a creation context, or to the claimed one, if there is any."""
+    if creation is None:
+        return ()
+    return ((creation, CREATION_CONTEXT if trust == "continue" else _CLAIMED),)
 
 
 def note_unused(span: Span, trust: Trust) -> None:
@@ -75,11 +82,17 @@ def inject(headers: MutableMapping[str, Any], context: Context | None = None) ->
     context = otel_context.get_current() if context is None else context
     if headers:
         remove(headers, *_W3C)
-    span = span_context_in(context)
+    write(headers, span_context_in(context), context)
+
+
+def write(headers: MutableMapping[str, Any], span: SpanContext, context: Context) -> None:
+    """Write the W3C headers of a span and of a context's baggage into headers that have none."""
     if span.is_valid:
         headers[names.HEADER_TRACEPARENT] = tracecontext.format_traceparent(span)
-        if span.trace_state and (state := tracecontext.format_tracestate(span.trace_state)):
-            headers[names.HEADER_TRACESTATE] = state
+        if (state := span.trace_state) is not tracecontext.NO_STATE and (
+            text := tracecontext.format_tracestate(state)
+        ):
+            headers[names.HEADER_TRACESTATE] = text
     if baggage.KEY in context and (entries := baggage.format(context, telemetry.config().baggage_keys)):
         headers[names.HEADER_BAGGAGE] = entries
 
@@ -114,19 +127,25 @@ def extract(headers: Mapping[Any, Any], *, trust: Trust | None = None) -> Receiv
     Whatever the headers hold, this neither raises nor costs more than a small constant.
     """
     trust = trust or telemetry.trust_of(None, None)
+    creation, traceparents, entries = claims(headers, trust)
     context = Context()
+    if creation is not None and trust == "continue":
+        context = Context({SPAN_KEY: NonRecordingSpan(creation)})
+    if entries:
+        context = baggage.parse(entries, telemetry.config().baggage_keys, context)
+    return Received(context, creation, traceparents, trust)
+
+
+def claims(
+    headers: Mapping[Any, Any], trust: Trust
+) -> tuple[SpanContext | None, Sequence[str], Sequence[str]]:
+    """Return the creation context that the W3C headers claim, and the values of traceparent and baggage."""
     values = tracecontext.header_values(headers)
     traceparents = values.get(names.HEADER_TRACEPARENT, ())
     if trust == "drop":
-        return Received(context, None, traceparents, trust)
+        return None, traceparents, ()
     claimed = tracecontext.parse(traceparents, values.get(names.HEADER_TRACESTATE, ()))
-    if trust == "restart":
-        return Received(context, claimed, traceparents, trust)
-    if claimed is not None:
-        context = Context({SPAN_KEY: NonRecordingSpan(claimed)})
-    if entries := values.get(names.HEADER_BAGGAGE):
-        context = baggage.parse(entries, telemetry.config().baggage_keys, context)
-    return Received(context, claimed, traceparents, trust)
+    return claimed, traceparents, values.get(names.HEADER_BAGGAGE, ()) if trust == "continue" else ()
 
 
 @contextmanager

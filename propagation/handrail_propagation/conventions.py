@@ -201,7 +201,10 @@ HEADER_TRACEPARENT: Final = "traceparent"
 HEADER_TRACESTATE: Final = "tracestate"
 HEADER_BAGGAGE: Final = "baggage"
 HEADER_MESSAGE: Final = "handrail_message"
-"""Message header of this package: when the message was sent, who delegated, which attempt came before."""
+"""Message header of this package: when the message was sent, who delegated, which attempt came before.
+
+An object with `at` in seconds since 1970; where that is all, an integer, in microseconds.
+"""
 REQUEST_CHOSEN_IDS: Final = "handrail_chosen_ids"
 """Where the worker's main process leaves its pid and the ids that it chose in Celery's request; never in a message."""
 HEADER_HANDRAIL: Final = "handrail"

@@ -20,15 +20,22 @@ from celery.app import amqp
 from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    set_span_in_context,
+)
 
-from handrail_propagation import carrier, chords, telemetry, tracecontext
+from handrail_propagation import baggage, carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.destination import RABBITMQ, destination_of_delivery
 from handrail_propagation.ids import are_ids
 from handrail_propagation.lineage import run_id_of
-from handrail_propagation.messagespan import SpanTemplate
-from handrail_propagation.trust import taken_from
+from handrail_propagation.messagespan import MessageSpan, SpanTemplate
+from handrail_propagation.trust import Trust, taken_from
 
 _log = logging.getLogger(__name__)
 # Set by Celery (5.7) while it publishes what follows a finished task
@@ -129,17 +136,18 @@ class Delivery:
         self._metrics = telemetry.get().messaging_metrics
         self._started = time.perf_counter() if self._metrics is not None else 0.0
         headers = message_headers(request)
-        received = carrier.extract(headers, trust=telemetry.trust_of(app, queue_of(request)))
-        self._sent = sent = sent_with(headers, received)
-        self.traceparents = received.traceparents
+        trust = telemetry.trust_of(app, queue_of(request))
+        creation, self.traceparents, entries = carrier.claims(headers, trust)
+        self._sent = sent = sent_with(headers, trust)
         self.attempt = attempt_of(request, sent)
+        around = baggage.parse(entries, telemetry.config().baggage_keys, Context()) if entries else None
         self.span = start_process_span(
-            name, system, task_id, request, received, sent, self.attempt, start_time
+            name, system, task_id, request, creation, trust, around, sent, self.attempt, start_time
         )
-        if received.creation is None and received.traceparents:
-            carrier.note_unused(self.span, received.trust)
-        context = Context({**received.context, carrier.SPAN_KEY: self.span, _DELIVERY: self})
-        self.token = otel_context.attach(context)
+        if creation is None and self.traceparents:
+            carrier.note_unused(self.span, trust)
+        context = {carrier.SPAN_KEY: self.span, _DELIVERY: self}
+        self.token = otel_context.attach(Context({**around, **context} if around else context))
 
     @property
     def delegator(self) -> SpanContext | None:
@@ -160,9 +168,19 @@ class Delivery:
         """Leave the context and close the span, with what Celery returned or raised."""
         try:
             otel_context.detach(self.token)
-            if error is not None and not isinstance(error, Exception) and self._is_watched():
-                return  # this child is going down, and the worker's main process records how
-            self.close(self._settled(outcome) if error is None else carrier.error_type(error))
+            if error is not None:
+                if isinstance(error, Exception) or not self._is_watched():
+                    self.close(carrier.error_type(error))
+                # else this child is going down, and the worker's main process records how
+            elif (
+                outcome[1] is None  # as nearly all end: nothing to say but this
+                and type(self.span) is MessageSpan
+                and self._metrics is None
+                and not _is_internal(outcome[0])
+            ):
+                self.span.end_with(names.CELERY_STATE, states.SUCCESS)
+            else:
+                self.close(self._settled(outcome))
         except SoftTimeLimitExceeded:
             raise
         except Exception:  # noqa: BLE001 - the task is done, whatever becomes of its span
@@ -186,7 +204,7 @@ class Delivery:
     def _settled(self, outcome: Any) -> str | None:
         """Say what became of the task, which is in the second field of what Celery returns."""
         result, info = outcome[0], outcome[1]
-        internal = getattr(result, "internal", False) is True  # Celery's own failure around the task
+        internal = _is_internal(result)
         state = states.SUCCESS if info is None and not internal else getattr(info, "state", states.FAILURE)
         if self.span.is_recording():
             self.span.set_attribute(names.CELERY_STATE, state)
@@ -210,6 +228,11 @@ class Delivery:
         return names.ERROR_INTERNAL
 
 
+def _is_internal(result: object) -> bool:
+    """Whether what Celery returns for a task is a failure of its own around the task."""
+    return result is not None and getattr(result, "internal", False) is True
+
+
 def message_headers(request: dict[str, Any]) -> dict[str, Any]:
     """Return the headers of a delivered message out of Celery's request; protocol 1 has them one level down."""
     if "lang" in request:  # as every message of protocol 2
@@ -231,28 +254,40 @@ def _destination(system: str, request: dict[str, Any]) -> str:
     return _bounded(destination_of_delivery(system, request.get("delivery_info"), queue))
 
 
-def sent_with(headers: dict[str, Any], received: carrier.Received) -> dict[str, Any]:
-    """Return what the sender of the message noted in it, as far as this consumer trusts the sender."""
-    sent = _mapping(headers.get(names.HEADER_MESSAGE))
-    if received.trust == "continue":
-        return sent
-    return {"at": sent.get("at")}
+def sent_with(headers: dict[str, Any], trust: Trust) -> dict[str, Any]:
+    """Return what the sender of a message noted in it, as far as this consumer trusts the sender.
+
+    Where the time is all there is to note, the header is that: an integer, in microseconds since 1970.
+    """
+    sent = headers.get(names.HEADER_MESSAGE)
+    if type(sent) is int:
+        return {"at": sent}
+    if not isinstance(sent, dict):
+        return {}
+    return sent if trust == "continue" else {"at": sent.get("at")}
+
+
+def seconds_of(at: object) -> float | None:
+    """Return when a message was sent, in seconds since 1970, as its sender noted it: in seconds or microseconds."""
+    seconds = at / 1e6 if type(at) is int and at < 1 << 63 else at
+    return seconds if isinstance(seconds, float) and 0 < seconds < 1 << 33 else None
 
 
 def delegator_of(sent: object) -> SpanContext | None:
     """Return who built what follows a task, as the sender of its message noted it."""
-    return _span_context(_mapping(sent).get("from"))
+    return _span_context(sent.get("from")) if isinstance(sent, dict) else None
 
 
 def attempt_of(request: dict[str, Any], sent: dict[str, Any]) -> int:
     """Return which attempt at its message a delivery is, from 1; a broker that only says "redelivered" adds one."""
-    attempt = _count(sent.get("attempt")) if "attempt" in sent else 0
+    attempt = _count(sent["attempt"]) if "attempt" in sent else None
     if not attempt:
         attempt = (_count(request.get("retries")) or 0) + 1
     # RabbitMQ's quorum queues count; others say "again" at most
-    again = _count(request.get(DELIVERY_COUNT)) if DELIVERY_COUNT in request else None
+    again = _count(request[DELIVERY_COUNT]) if DELIVERY_COUNT in request else None
     if again is None:
-        again = 1 if _mapping(request.get("delivery_info")).get("redelivered") else 0
+        info = request.get("delivery_info")
+        again = 1 if isinstance(info, dict) and info.get("redelivered") else 0
     return attempt + again
 
 
@@ -261,37 +296,49 @@ def start_process_span(
     system: str,
     task_id: str,
     request: dict[str, Any],
-    received: carrier.Received,
+    creation: SpanContext | None,
+    trust: Trust,
+    around: Context | None,
     sent: dict[str, Any],
     attempt: int,
     start_time: int | None = None,
 ) -> Span:
-    """Start the span of one delivery, under the ids that the worker's main process chose for it, if it did."""
-    context = received.context
+    """Start the span of one delivery, under the ids that the worker's main process chose for it, if it did.
+
+    `creation` is the context that the message claims to come from, `around` what else is in the context, baggage.
+    """
     messages = telemetry.get().messages
+    parent = creation if creation is not None and trust == "continue" else INVALID_SPAN_CONTEXT
     if messages.disabled:
-        return get_current_span(context)
-    links = received.links()
+        return NonRecordingSpan(parent)
+    links = carrier.links_of(creation, trust)
     if "retry_of" in sent and (before := _span_context(sent["retry_of"])) is not None:
-        links.append((before, carrier.RETRY_OF))
+        links = *links, (before, carrier.RETRY_OF)
     info = request.get("delivery_info")
+    root_id, parent_id, eta, expires = map(request.get, _READ)
     if start_time is None:
         start_time = time.time_ns()
-    details = _Details(
-        _bounded(task_id),
+    task_id = _bounded(task_id)
+    details = (
+        task_id,
         attempt,
         sent.get("at"),
         start_time,
-        run_id_of(context),
+        None if around is None else run_id_of(around),
         bool(info.get("redelivered")) if isinstance(info, dict) else False,
         _count(request.get("retries")),
-        *[_bounded(value) if isinstance(value, str) else "" for value in map(request.get, _READ)],
+        task_id if root_id == task_id else _bounded_text(root_id),
+        _bounded_text(parent_id),
+        _bounded_text(eta),
+        _bounded_text(expires),
     )
+    if around is not None and parent.is_valid:
+        around = set_span_in_context(NonRecordingSpan(parent), around)
     chosen = request.get(names.REQUEST_CHOSEN_IDS)
     return messages.start_span(
         _template(system, _destination(system, request), _bounded(name), _text(request.get("hostname"))),
-        context,
-        carrier.span_context_in(context),
+        around,
+        parent,
         details,
         links,
         ids=chosen[1] if isinstance(chosen, tuple) and are_ids(chosen[1]) else b"",
@@ -334,8 +381,9 @@ def _template(system: str, destination: str, name: str, hostname: str) -> SpanTe
     return SpanTemplate(f"{names.OPERATION_PROCESS} {destination}", SpanKind.CONSUMER, shared, _attributes)
 
 
-def _attributes(details: _Details) -> dict[str, Any]:
-    """Return the attributes of one `process` span that are known when it starts."""
+def _attributes(values: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the attributes of one `process` span that are known when it starts; `values` are `_Details`."""
+    details = _Details._make(values)
     attributes: dict[str, Any] = {
         names.MESSAGING_MESSAGE_ID: details.task_id,
         names.MESSAGE_ATTEMPT: details.attempt,
@@ -353,9 +401,9 @@ def _attributes(details: _Details) -> dict[str, Any]:
 _TEXTS = (names.MESSAGE_ROOT_ID, names.MESSAGE_PARENT_ID, names.CELERY_ETA, names.CELERY_EXPIRES)
 
 
-def _add_waits(attributes: dict[str, Any], sent_at: object, eta: str | None, now: float) -> None:
+def _add_waits(attributes: dict[str, Any], at: object, eta: str | None, now: float) -> None:
     """Tell the wait in the queue from the delay that the sender asked for; times in seconds since 1970."""
-    if not isinstance(sent_at, float) or not 0 < sent_at < 1 << 33:
+    if (sent_at := seconds_of(at)) is None:
         return
     attributes[names.MESSAGE_ENQUEUED_AT] = datetime.fromtimestamp(sent_at, UTC).isoformat()
     due = sent_at
@@ -376,8 +424,8 @@ def _bounded(value: object) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _bounded_text(value: object) -> str:
+    return _bounded(value) if isinstance(value, str) else ""
 
 
 def _text(value: object) -> str:

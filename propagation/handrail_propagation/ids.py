@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from struct import Struct
 from typing import Final, TypeGuard
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 SPAN_ID_BYTES: Final = 8
 _TRACE_ID_BYTES: Final = 16
 _AT_ONCE: Final = 64
+_unpack: Final = Struct(">QQQ").unpack
 _fresh: list[bytes] = []
 os.register_at_fork(after_in_child=_fresh.clear)
 _next: ContextVar[bytes] = ContextVar("handrail-next-ids", default=b"")
@@ -56,6 +58,12 @@ def chosen_ids(ids: object) -> Iterator[None]:
 def are_ids(ids: object) -> TypeGuard[bytes]:
     """Whether something is what `choose` returns."""
     return isinstance(ids, bytes) and len(ids) == SPAN_ID_BYTES + _TRACE_ID_BYTES
+
+
+def unpack(ids: bytes) -> tuple[int, int]:
+    """Return the span id and the trace id out of what `choose` returned."""
+    span_id, high, low = _unpack(ids)
+    return span_id, high << 64 | low
 
 
 def choose() -> bytes:

@@ -19,6 +19,7 @@ from kombu import Queue
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
 from handrail_propagation import telemetry
+from handrail_propagation.arguments import stop_rendering
 from handrail_propagation.delivery import following_failure, traced_task
 from handrail_propagation.destination import broker_system
 from handrail_propagation.endings import Endings
@@ -57,6 +58,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
             self._create_task_sender: Callable[..., Any] = _amqp._create_task_sender
             self._call_task_errbacks: Callable[..., Any] = _backend._call_task_errbacks
             self._consume: Callable[..., Any] = _queue.consume
+            self._render_again: Callable[[], None] | None = None
 
     def active(self) -> bool:
         """Whether messages are traced now; what is wrapped stays wrapped and asks here."""
@@ -102,6 +104,8 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         _backend._call_task_errbacks = self._call_task_errbacks
         _queue.consume = self._consume
         self._set_build_tracer(self._build_tracer)
+        if self._render_again is not None:
+            self._render_again()
         self._stock.restore()
 
     def _patch(self) -> None:
@@ -118,6 +122,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         _amqp._create_task_sender = create_task_sender
         _backend._call_task_errbacks = following_failure(self._call_task_errbacks)
         _queue.consume = noting_queue(self._consume, self.active)
+        self._render_again = stop_rendering()
         self._set_build_tracer(build_tracer)
 
     @staticmethod

@@ -36,16 +36,18 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
+    set_span_in_context,
 )
 from opentelemetry.trace import Span as ApiSpan
 from opentelemetry.trace import Tracer as ApiTracer
 
-from handrail_propagation.ids import SPAN_ID_BYTES, ChosenIds, chosen_ids
+from handrail_propagation.ids import ChosenIds, chosen_ids, unpack
 from handrail_propagation.processor import RunIdProcessor
 from handrail_propagation.spool.gated import RecordGated
 from handrail_propagation.tracecontext import span_context
 
 _log = logging.getLogger(__name__)
+_new: Any = object.__new__  # the SDK's `__new__` only keeps its own `Span` from being made
 _UNSET: Final = Status(StatusCode.UNSET)
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
@@ -107,7 +109,7 @@ class MessageSpan(Span):
     _started: bytes | None = None
     """The encoded span as it started, where somebody keeps it."""
 
-    def __init__(
+    def begin(
         self,
         tracer: Tracer,
         template: SpanTemplate,
@@ -118,7 +120,7 @@ class MessageSpan(Span):
         start_time: int,
         ends: Sequence[Callable[[Any], None]],
     ) -> None:
-        # In place of the SDK's; for its fields, see _FIELDS and __getattr__
+        """Set the fields, in place of the SDK's `__init__`; for those of the SDK see `_FIELDS` and `__getattr__`."""
         self._context = context
         self._parent = parent
         self._start_time = start_time
@@ -129,7 +131,6 @@ class MessageSpan(Span):
         self._details = details
         self._given = links
         self._ends = ends
-        self._lock: Any = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
         make = _MAKE.get(name)
@@ -156,15 +157,27 @@ class MessageSpan(Span):
         """End the span and hand it to the processors; from then on it does not change."""
         now = time_ns() if end_time is None else end_time
         mine = self.__dict__
-        with self._lock:
-            if "_end_time" in mine:
-                _log.warning("Calling end() on an ended span.")
-                return
-            self._end_time = now
-            if "_attributes" in mine:
-                mine["_attributes"]._immutable = True
+        if mine.setdefault("_end_time", now) is not now:  # one operation, so that one thread ends the span
+            _log.warning("Calling end() on an ended span.")
+            return
+        if (
+            "_lock" in mine
+        ):  # else nobody has changed the span, and who begins to do so now sees that it has ended
+            with self._lock:
+                if "_attributes" in mine:
+                    mine["_attributes"]._immutable = True
         for end in self._ends:
             end(self)
+
+    def end_with(self, key: str, value: str) -> None:
+        """Set an attribute that no span of a message starts with, and end the span."""
+        mine = self.__dict__
+        if "_end_time" not in mine:
+            later: dict[str, Any] = {key: value}
+            # Whoever else reads or sets attributes makes the lock first: where there is none, nobody is at it
+            if "_lock" in mine or mine.setdefault("_later", later) is not later or "_lock" in mine:
+                self.set_attribute(key, value)
+        self.end()
 
 
 def _bounded(span: MessageSpan) -> BoundedAttributes:
@@ -191,6 +204,7 @@ _MAKE: Final[dict[str, Callable[[MessageSpan], Any]]] = {
     "_links": lambda span: BoundedList.from_seq(
         span._limits.max_links, [Link(*link) for link in span._given]
     ),
+    "_lock": lambda _: threading.RLock(),
     "_name": lambda span: span._template.name,
     "_sampler": lambda span: span._tracer.sampler,
     "_span_processor": lambda span: span._tracer.span_processor,
@@ -216,7 +230,7 @@ class MessageTracer:
     def start_span(
         self,
         template: SpanTemplate,
-        context: Context,
+        context: Context | None,
         parent: SpanContext,
         details: object,
         links: Links = (),
@@ -224,41 +238,46 @@ class MessageTracer:
         start_time: int,
         ids: bytes = b"",
     ) -> ApiSpan:
-        """Start a span in `context`, whose current span is `parent`.
+        """Start a span in `context`, whose current span is `parent`; `None` is a context with nothing else in it.
 
         `details` are what the template's `expand` takes, `links` pairs of context and attributes, `ids` are from
         `handrail_propagation.ids.choose`, `start_time` is in nanoseconds since 1970.
         """
-        tracer = self._tracer
         if self.disabled:
             return NonRecordingSpan(parent)
+        tracer = self._tracer
+        if tracer.sampler is not self._sampler:
+            self._sampler, self._decisions = tracer.sampler, _decisions(tracer.sampler)
         if (
             not self._is_known
-            or (decisions := self._decisions_of(tracer.sampler)) is None
+            or (decisions := self._decisions) is None
             or not tracer._tracer_config.is_enabled
         ):
-            return self._stock(template, context, details, links, start_time, ids)
+            where = _only(parent) if context is None else context
+            return self._stock(template, where, details, links, start_time, ids)
         trace_id, _, is_remote, parent_flags, state, is_valid = parent  # its properties are slow
+        chosen = unpack(ids) if ids else None
         if is_valid:
             is_sampled = decisions[1 + 2 * is_remote + (parent_flags & _SAMPLED)]
             flags = parent_flags & _RANDOM
         else:
             is_sampled = decisions[0]
-            trace_id = (
-                int.from_bytes(ids[SPAN_ID_BYTES:], "big") if ids else self._generator.generate_trace_id()
-            )
+            trace_id = chosen[1] if chosen else self._generator.generate_trace_id()
             flags = _RANDOM if self._generator.is_trace_id_random() else 0
-        span_id = int.from_bytes(ids[:SPAN_ID_BYTES], "big") if ids else self._generator.generate_span_id()
+        span_id = chosen[0] if chosen else self._generator.generate_span_id()
         made = span_context(trace_id, span_id, False, flags | is_sampled, state if is_valid else None)
         if not is_sampled:
             return NonRecordingSpan(made)
         if (processors := tracer.span_processor._span_processors) is not self._processors:
             self._look_at(processors)
-        span = MessageSpan(
+        span: MessageSpan = _new(MessageSpan)
+        span.begin(
             tracer, template, made, parent if is_valid else None, details, links, start_time, self._ends
         )
-        for start in self._starts:
-            start(span, parent_context=context)
+        if self._starts:
+            where = _only(parent) if context is None else context
+            for start in self._starts:
+                start(span, parent_context=where)
         return span
 
     def _stock(
@@ -281,17 +300,15 @@ class MessageTracer:
             )
             return span
 
-    def _decisions_of(self, sampler: Sampler) -> tuple[bool, ...] | None:
-        if sampler is not self._sampler:
-            self._decisions = _decisions(sampler)
-            self._sampler = sampler
-        return self._decisions
-
     def _look_at(self, processors: tuple[SpanProcessor, ...]) -> None:
         self._starts = [one.on_start for one in processors if not _is_quiet(one.on_start)]
         self._ends = [one._on_ending for one in processors if not _is_quiet(one._on_ending)]
         self._ends += [_end_of(one) for one in processors if not _is_quiet(one.on_end)]
         self._processors = processors
+
+
+def _only(parent: SpanContext) -> Context:
+    return set_span_in_context(NonRecordingSpan(parent), Context()) if parent.is_valid else Context()
 
 
 def _end_of(processor: Any) -> Callable[[Any], None]:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, wraps
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,13 +19,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
     set_span_in_context,
 )
 
-from handrail_propagation import carrier, chords, fanout, telemetry, tracecontext
+from handrail_propagation import arguments, carrier, chords, fanout, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.delivery import DELIVERY_COUNT, Delivery, delegator_of, delivery_in
 from handrail_propagation.destination import broker_system, destination_of_options
@@ -47,7 +49,7 @@ def traced_sender(app: Celery, send: Callable[..., Any], active: Callable[[], bo
         if not active() or args:
             return send(producer, name, message, *args, **options)
         if telemetry.is_silent() and not options.get("headers") and not otel_context.get_current():
-            _blank_arguments(message)
+            arguments.blank(message)
             return send(producer, name, message, **options)
         try:
             sending = Sending(app, system, name, message, options)
@@ -96,7 +98,8 @@ class Sending:
         self.system = system
         self.destination = destination_of_options(app, system, options)
         given = tracecontext.header_values(custom)
-        sent: dict[str, Any] = {} if messages.disabled else {"at": time.time()}
+        sent: dict[str, Any] = {}
+        now_ns = 0 if messages.disabled else time.time_ns()
 
         if envelope.get("retries") and names.HEADER_TRACEPARENT in given:
             headers = self._again(custom, delivery, sent)
@@ -106,20 +109,24 @@ class Sending:
             links: Links = ()
             if given or delivery is not None:
                 context, links = _placement(context, given, delivery, envelope["id"])
-            parent = carrier.span_context_in(context)
+            parent = carrier.span_context_in(context) if context else INVALID_SPAN_CONTEXT
             headers = dict(custom)
-            if not messages.disabled:
-                details = envelope["id"], *map(envelope.get, _LINEAGE), run_id_of(context)
-                self.span = messages.start_span(
+            here = parent
+            if now_ns:
+                details = *_lineage(envelope), run_id_of(context) if context else None
+                self.span = span = messages.start_span(
                     _template(system, self.destination, name),
                     context,
                     parent,
                     details,
                     links,
-                    start_time=time.time_ns(),
+                    start_time=now_ns,
                 )
-                context = Context({**context, carrier.SPAN_KEY: self.span})
-            if not given or _creation_of(given) is None or _copied(given, delivery):
+                here = span.get_span_context()
+                context = Context({**context, carrier.SPAN_KEY: span})
+            if not custom:
+                carrier.write(headers, here, context)
+            elif not given or _creation_of(given) is None or _copied(given, delivery):
                 carrier.inject(headers, context)
             embed = body[2] if isinstance(body, tuple) else body
             if embed.get("chain") or embed.get("callbacks") or embed.get("errbacks") or embed.get("chord"):
@@ -129,11 +136,13 @@ class Sending:
                     sent["from"] = tracecontext.format_traceparent(parent)
         for key in _OF_ONE_DELIVERY if custom else ():  # Celery copies the request's own keys into a retry
             headers.pop(key, None)
-        if sent:
+        if now_ns:
+            headers[names.HEADER_MESSAGE] = {"at": now_ns / 1e9, **sent} if sent else now_ns // 1000
+        elif sent:
             headers[names.HEADER_MESSAGE] = sent
         if headers or custom:
             options["headers"] = headers
-        _blank_arguments(message)
+        arguments.blank(message)
         if self.span is not None:
             self.token = otel_context.attach(context)
 
@@ -230,7 +239,8 @@ def _template(system: str, destination: str, name: str) -> SpanTemplate:
     return SpanTemplate(f"{names.OPERATION_SEND} {destination}", SpanKind.PRODUCER, shared, _attributes)
 
 
-_LINEAGE: Final = ("root_id", "parent_id", "eta", "expires")
+_LINEAGE: Final = ("id", "root_id", "parent_id", "eta", "expires")
+_all_of: Final = itemgetter(*_LINEAGE)
 _NAMES: Final = (
     names.MESSAGING_MESSAGE_ID,
     names.MESSAGE_ROOT_ID,
@@ -241,17 +251,14 @@ _NAMES: Final = (
 )
 
 
+def _lineage(envelope: Mapping[str, Any]) -> tuple[Any, ...]:
+    try:
+        found: tuple[Any, ...] = _all_of(envelope)
+    except KeyError:  # of protocol 1, which has less
+        found = tuple(map(envelope.get, _LINEAGE))
+    return found
+
+
 def _attributes(details: tuple[Any, ...]) -> dict[str, Any]:
     """Return the attributes of one `send` span; `details` go by `_NAMES`."""
     return {name: str(value) for name, value in zip(_NAMES, details, strict=True) if value}
-
-
-def _blank_arguments(message: Any) -> None:
-    """Celery puts a readable copy of the arguments into headers and monitoring events: not with us."""
-    headers = message.headers
-    if "argsrepr" in headers:
-        headers["argsrepr"] = ""
-    if "kwargsrepr" in headers:
-        headers["kwargsrepr"] = ""
-    if message.sent_event:
-        message.sent_event.update(args="", kwargs="")

@@ -47,7 +47,7 @@ class Telemetry:
     """What forwards the spool from this process, if that is its job."""
     exporting: Sequence[tuple[Any, Any]] = ()
     """Provider and processor of each exporter that was made from `OTEL_*` variables or their defaults."""
-    trust_by_app: WeakKeyDictionary[Celery, TrustPolicy] = field(default_factory=WeakKeyDictionary)
+    trust_by_app: WeakKeyDictionary[Celery, TrustPolicy] | None = None
     """Policies of apps that have one of their own; `config.trust` is that of all others."""
     tracer: Tracer = field(init=False)
     messages: MessageTracer = field(init=False)
@@ -119,6 +119,8 @@ def instrument(
         if app is None:
             telemetry.config = replace(telemetry.config, trust=policy)
         else:
+            if telemetry.trust_by_app is None:
+                telemetry.trust_by_app = WeakKeyDictionary()
             telemetry.trust_by_app[app] = policy
     instrumentor = HandrailCeleryInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
@@ -178,8 +180,11 @@ def config() -> Config:
 
 def trust_of(app: Celery | None, queue: str | None) -> Trust:
     """Return what a message of a queue is worth to an app; `None` is an unknown queue, or no app."""
-    policy = _current.trust_by_app.get(app) if _current is not None and app is not None else None
-    return (policy or config().trust).of(queue)
+    if _current is None:
+        return _DEFAULTS.trust.of(queue)
+    policies = _current.trust_by_app
+    policy = policies.get(app) if policies is not None and app is not None else None
+    return (policy or _current.config.trust).of(queue)
 
 
 def tracer() -> Tracer:

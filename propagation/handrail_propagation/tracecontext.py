@@ -8,7 +8,9 @@ traceparents). Nothing in here raises on what a message holds.
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from collections.abc import Mapping, Sequence
+from struct import Struct
 from typing import Any, Final
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
@@ -29,10 +31,13 @@ TRACESTATE_MAX_ENTRIES: Final = 32
 LONG_ENTRY_CHARS: Final = 128  # §3.3.1.5: entries above this are the first to go
 
 _FLAGS: Final = tuple(TraceFlags(value) for value in range(4))
-_NO_STATE: Final = SpanContext(1, 2, is_remote=True).trace_state
+_FLAG_TEXTS: Final = ("00", "01", "02", "03")
+NO_STATE: Final = SpanContext(1, 2, is_remote=True).trace_state
 _new_tuple: Any = tuple.__new__
-_LAYOUT_KNOWN: Final = tuple(SpanContext(1, 2, True, TraceFlags(1))) == (1, 2, True, 1, _NO_STATE, True)
+_LAYOUT_KNOWN: Final = tuple(SpanContext(1, 2, True, TraceFlags(1))) == (1, 2, True, 1, NO_STATE, True)
 """Whether a span context is the tuple that it is in OpenTelemetry 1.45."""
+_FLAGS_OF: Final = {f"-{text}": value for value, text in enumerate(_FLAG_TEXTS)}
+_unpack_ids: Final = Struct(">QQQ").unpack
 _TRACEPARENT: Final = re.compile(
     r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
 )
@@ -88,9 +93,14 @@ def parse(traceparents: Sequence[str], tracestates: Sequence[str]) -> SpanContex
 
     Two traceparents are none (§3.2: there is one); a tracestate that breaks the grammar is dropped alone.
     """
-    if len(traceparents) != 1 or len(traceparents[0]) > TRACEPARENT_MAX_CHARS:
+    if len(traceparents) != 1:
         return None
-    match = _TRACEPARENT.fullmatch(traceparents[0].strip(" \t"))
+    (text,) = traceparents
+    if not tracestates and (usual := _parse_usual(text)) is not None:
+        return usual
+    if len(text) > TRACEPARENT_MAX_CHARS:
+        return None
+    match = _TRACEPARENT.fullmatch(text.strip(" \t"))
     if match is None:
         return None
     version, trace_id, span_id, flags, rest = match.groups()
@@ -104,13 +114,32 @@ def parse(traceparents: Sequence[str], tracestates: Sequence[str]) -> SpanContex
     return span_context(trace_number, span_number, True, int(flags, 16) & 0x03, state)
 
 
+def _parse_usual(text: str) -> SpanContext | None:
+    """Return what nearly every traceparent names, `None` for one that `parse` has to look at.
+
+    Usual is version 00 with flags that are known, and nothing around it. The same as the expression says: hex digits
+    are what `unhexlify` takes, in lower case, and the rest has one spelling.
+    """
+    if len(text) != 55 or text[:3] != "00-" or text[35] != "-" or text.lower() != text:
+        return None
+    flags = _FLAGS_OF.get(text[52:])
+    if flags is None:
+        return None
+    try:
+        high, low, span_id = _unpack_ids(unhexlify(text[3:35] + text[36:52]))
+    except ValueError:
+        return None
+    trace_id = high << 64 | low
+    return span_context(trace_id, span_id, True, flags, None) if trace_id and span_id else None
+
+
 def span_context(
     trace_id: int, span_id: int, is_remote: bool, flags: int, state: TraceState | None
 ) -> SpanContext:
     """Return a span context of valid ids, and flags from 0 to 3, without its constructor's checks."""
     if not _LAYOUT_KNOWN:
         return SpanContext(trace_id, span_id, is_remote, _FLAGS[flags], state)
-    known = _NO_STATE if state is None else state
+    known = NO_STATE if state is None else state
     made: SpanContext = _new_tuple(SpanContext, (trace_id, span_id, is_remote, _FLAGS[flags], known, True))
     return made
 
@@ -141,7 +170,9 @@ def parse_tracestate(values: Sequence[str]) -> TraceState | None:
 def format_traceparent(context: SpanContext) -> str:
     """Return the traceparent header of a valid span context."""
     trace_id, span_id, _, flags, *_ = context  # its properties are slow
-    return f"00-{trace_id:032x}-{span_id:016x}-{flags & 0x03:02x}"
+    return (
+        f"00-{trace_id.to_bytes(16, 'big').hex()}-{span_id.to_bytes(8, 'big').hex()}-{_FLAG_TEXTS[flags & 3]}"
+    )
 
 
 def format_tracestate(state: TraceState) -> str:

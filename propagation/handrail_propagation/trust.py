@@ -31,9 +31,11 @@ class TrustPolicy:
 
     def of(self, queue: str | None) -> Trust:
         """Return what the messages of a queue are worth; of an unknown one (`None`), the least that any are."""
-        if queue is None and self.queues:
+        if not self.queues:
+            return self.default
+        if queue is None:
             return max(self.default, *self.queues.values(), key=_STRICTEST_LAST.index)
-        return self.queues.get(queue, self.default) if queue is not None else self.default
+        return self.queues.get(queue, self.default)
 
     @classmethod
     def of_value(cls, value: Trust | Mapping[str, Trust], *, where: str = "trust") -> TrustPolicy:

@@ -76,6 +76,16 @@ def stock(provider: TracerProvider, span: MessageSpan, change: Callable[[Any], N
     return made  # type: ignore[no-any-return]
 
 
+class Ended(SpanProcessor):
+    """Keeps the spans that it is told of."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.spans.append(span)
+
+
 CHANGES: dict[str, Callable[[Any], None]] = {
     "none": lambda span: None,
     "attribute": lambda span: span.set_attribute(names.CELERY_STATE, "SUCCESS"),
@@ -122,21 +132,36 @@ def test_the_record_of_an_end_goes_on_where_the_start_stopped(change: Callable[[
     assert len(keys) == len(set(keys)) >= 6
 
 
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_ending_with_an_attribute_is_setting_it_and_ending(
+    change: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The short way leaves the span that the long way does, whatever has been done to it; one that has ended stays."""
+    monkeypatch.setattr("handrail_propagation.messagespan.time_ns", lambda: 2000)
+    provider = TracerProvider(resource=Resource({"service.name": "t"}), sampler=ALWAYS_ON)
+
+    def change_and_state(other: Any) -> None:
+        change(other)
+        other.set_attribute(names.CELERY_STATE, "SUCCESS")
+
+    span = start(provider)
+    change(span)
+    span.end_with(names.CELERY_STATE, "SUCCESS")
+    span.end_with(names.CELERY_STATE, "FAILURE")
+    expected = stock(provider, span, change_and_state)
+    assert span.to_json() == expected.to_json()
+    assert encode_spans([span]) == stock_encode([expected]).SerializePartialToString()
+
+
 def test_an_ended_span_does_not_change(caplog: pytest.LogCaptureFixture) -> None:
     """After its end a span ends, and takes attributes, no second time; both are warned about as in the SDK."""
-    ended: list[ReadableSpan] = []
-
-    class Keep(SpanProcessor):
-        def on_end(self, span: ReadableSpan) -> None:
-            ended.append(span)
-
-    provider = TracerProvider()
-    provider.add_span_processor(Keep())
+    provider, ended = TracerProvider(), Ended()
+    provider.add_span_processor(ended)
     span = start(provider)
     span.end(2000)
     span.end(3000)
     span.set_attribute("a", 1)
-    assert (len(ended), span.end_time, "a" in span.attributes) == (1, 2000, False)
+    assert (len(ended.spans), span.end_time, "a" in span.attributes) == (1, 2000, False)
     assert "ended span" in caplog.text
 
 
@@ -281,3 +306,24 @@ def test_attributes_set_from_many_threads_are_all_there() -> None:
         for thread in threads:
             thread.join()
         assert [span.attributes[f"t{number}"] for number in range(1, 5)] == [1, 2, 3, 4]
+
+
+def test_a_span_is_ended_by_one_of_many_threads() -> None:
+    """However many end it at once, processors are told once."""
+    provider, ended = TracerProvider(), Ended()
+    provider.add_span_processor(ended)
+    for number in range(1, 21):
+        span = start(provider)
+        barrier = threading.Barrier(4)
+
+        def work(span: Any = span, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            span.end_with(names.CELERY_STATE, "SUCCESS")
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(ended.spans) == number
+        assert (span.attributes or {})[names.CELERY_STATE] == "SUCCESS"

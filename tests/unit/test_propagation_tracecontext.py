@@ -57,6 +57,32 @@ def test_traceparents_that_do_not_count(headers: list[str]) -> None:
     assert tracecontext.parse(headers, []) is None
 
 
+@st.composite
+def nearly_good(draw: st.DrawFn) -> str:
+    """A traceparent with some characters replaced, cut out or put in."""
+    text = f"00-{draw(st.integers(0, 1 << 128)):032x}-{draw(st.integers(0, 1 << 64)):016x}-0{draw(st.integers(0, 9))}"
+    for _ in range(draw(st.integers(0, 2))):
+        at, cut = draw(st.integers(0, 55)), draw(st.integers(0, 1))
+        text = text[:at] + draw(st.text("0fAFgx-_+ \t\n٣\uff41", max_size=1)) + text[at + cut :]
+    return text
+
+
+@given(nearly_good() | st.text(max_size=60))
+def test_usual_traceparents_are_read_as_all_others(text: str) -> None:
+    """The quick way for the usual form takes nothing else, and says of it what the grammar does."""
+    by_the_grammar = tracecontext.parse([text], [""])  # an empty tracestate says nothing, and is not usual
+    assert tracecontext.parse([text], []) == by_the_grammar
+
+
+@given(st.integers(1, (1 << 128) - 1), st.integers(1, (1 << 64) - 1), st.integers(0, 3))
+def test_a_traceparent_comes_back_as_it_went_out(trace_id: int, span_id: int, flags: int) -> None:
+    """What is formatted names the same span again, in the form of version 00."""
+    context = SpanContext(trace_id, span_id, True, TraceFlags(flags))
+    text = tracecontext.format_traceparent(context)
+    assert text == f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
+    assert tracecontext.parse([text], []) == context
+
+
 @pytest.mark.parametrize(("flags", "kept"), [("00", 0), ("01", 1), ("02", 2), ("03", 3), ("ff", 3)])
 def test_known_flags_are_kept_and_unknown_ones_not(flags: str, kept: int) -> None:
     """Sampled and random pass; bits that a later version may define are cleared."""

@@ -17,7 +17,13 @@ from opentelemetry.trace import Span, SpanContext
 
 from handrail_propagation import carrier, telemetry
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import DELIVERY_COUNT, attempt_of, message_headers
+from handrail_propagation.delivery import (
+    DELIVERY_COUNT,
+    attempt_of,
+    message_headers,
+    seconds_of,
+    sent_with,
+)
 from handrail_propagation.destination import (
     connection_system,
     destination_name,
@@ -54,7 +60,7 @@ def publish(
     raises; the span has its type then.
     """
     carried = dict(headers or {})
-    carried[names.HEADER_MESSAGE] = {"at": time.time()}
+    carried[names.HEADER_MESSAGE] = time.time_ns() // 1000
     message_id = message_id or _task_id(carried) or str(uuid.uuid4())
     target = exchange or producer.exchange
     key = routing_key or producer.routing_key or ""
@@ -83,14 +89,12 @@ def traced(callback: Callback, *, acknowledge: bool = False, trust: Trust | None
     @wraps(callback)
     def process(body: Any, message: Any) -> Any:
         headers = message_headers(dict(message.headers))
-        sent = headers.get(names.HEADER_MESSAGE)
-        sent = sent if isinstance(sent, dict) else {}
-        sent_at = sent.get("at")
         worth = trust or telemetry.trust_of(None, taken_from())
+        sent = sent_with(headers, worth)
         info = {**message.delivery_info, "redelivered": _redelivered(message)}
         system = connection_system(message.channel.connection.client)
         message_id = _task_id(headers) or message.properties.get("message_id")
-        attempt = attempt_of({**headers, "delivery_info": info}, sent if worth == "continue" else {})
+        attempt = attempt_of({**headers, "delivery_info": info}, sent)
         before = unsettled.take(message_id) if info["redelivered"] else None
         if before is not None:
             if DELIVERY_COUNT not in headers:
@@ -105,7 +109,7 @@ def traced(callback: Callback, *, acknowledge: bool = False, trust: Trust | None
             attempt=attempt,
             redelivered=info["redelivered"],
             retry_of=before[1] if before is not None else None,
-            sent_at=sent_at if isinstance(sent_at, float) and 0 < sent_at < 1 << 33 else None,
+            sent_at=seconds_of(sent.get("at")),
             trust=worth,
         ) as span:
             try:
