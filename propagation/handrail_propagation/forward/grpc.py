@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -33,15 +30,10 @@ class GrpcTransport:
     def send(self, signal: Signal, body: bytes) -> Outcome:
         """Send one request and wait for its answer."""
         exporter = self._exporters[signal]
-        export = partial(
-            exporter._client.Export,
-            body,
-            timeout=exporter._timeout,
-            metadata=exporter._headers,
-            compression=self._compression,
-        )
         try:
-            answer = _waiting_elsewhere(export)
+            answer = exporter._client.Export(
+                body, timeout=exporter._timeout, metadata=exporter._headers, compression=self._compression
+            )
         except grpc.RpcError as error:
             return self._outcome(signal, exporter._endpoint, error)
         return accepted(signal, answer.SerializeToString())
@@ -63,19 +55,6 @@ class GrpcTransport:
         """Close its channels."""
         for exporter in self._exporters.values():
             exporter.shutdown()
-
-
-def _waiting_elsewhere(call: Callable[[], Any]) -> Any:
-    """Make a call; where gevent has patched threads, in a native one.
-
-    gRPC waits outside of Python, where no greenlet can switch: the whole worker would wait for the destination.
-    """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
-        return call()
-    from gevent import get_hub
-
-    return get_hub().threadpool.apply(call)
 
 
 def _retry_after(error: Any) -> float | None:

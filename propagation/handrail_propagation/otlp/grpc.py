@@ -1,10 +1,11 @@
-"""OpenTelemetry's OTLP/gRPC exporters with this package's encoder in them, and nothing else changed.
+"""OpenTelemetry's OTLP/gRPC exporters with this package's encoder in them, which do not hold greenlets up.
 
 from handrail_propagation.otlp.grpc import OTLPSpanExporter
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,10 +24,22 @@ LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 
 
 class _Stub:
-    """An export service that takes requests as bytes."""
+    """An export service that takes requests as bytes, and lets greenlets run while it waits."""
 
     def __init__(self, channel: grpc.Channel, method: str, response: Any) -> None:
-        self.Export = channel.unary_unary(method, response_deserializer=response.FromString)
+        self._export = channel.unary_unary(method, response_deserializer=response.FromString)
+
+    def Export(self, request: bytes, **options: Any) -> Any:
+        """Make the call; where gevent has patched threads, in a native one.
+
+        gRPC waits outside of Python, where no greenlet can switch: the whole worker would wait for the destination.
+        """
+        monkey = sys.modules.get("gevent.monkey")
+        if monkey is None or not monkey.is_module_patched("threading"):
+            return self._export(request, **options)
+        from gevent import get_hub
+
+        return get_hub().threadpool.apply(self._export, (request,), options)
 
 
 class OTLPSpanExporter(stock_spans.OTLPSpanExporter):

@@ -104,21 +104,27 @@ def test_everything_of_every_pool_arrives(
         keep_figure(keeping, spans, " ".join([pool, *arguments]))
 
 
-def test_greenlets_do_not_wait_for_a_destination_over_grpc(keeping: Keeping) -> None:
+@pytest.mark.parametrize("spool", [True, False], ids=["forwarder", "exporters"])
+def test_greenlets_do_not_wait_for_a_destination_over_grpc(keeping: Keeping, spool: bool) -> None:
     """While a destination keeps a gevent worker's export waiting, for longer than this test does, its tasks go on."""
     with FaultyGrpcDestination() as silent:
         silent.behaviour = SILENT
         env = {
             "HANDRAIL_FORWARD": "worker",
-            "HANDRAIL_FORWARD_TO": silent.endpoint,
             "HANDRAIL_FLUSH_TIMEOUT": "0.1",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": silent.endpoint.replace("grpc:", "http:"),
             "OTEL_EXPORTER_OTLP_TIMEOUT": "600",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
-        keeping.worker("keeper", pool="gevent", env=env)
+        if not spool:
+            env["HANDRAIL_SPOOL_DIR"] = ""
+        running = keeping.worker("keeper", pool="gevent", env=env)
         assert isinstance(keeping.ops.send("keeper", times=1).result(timeout=PATIENCE), Done)
-        wait_until(lambda: silent.requests == 1, "an export")
+        wait_until(lambda: silent.requests > 0, "an export")
         assert isinstance(keeping.ops.send("keeper", times=1).result(timeout=PATIENCE), Done)
-        assert silent.requests == 1
+        assert set(silent.answered) == {SILENT}
+        running.kill()  # it would wait for its last export
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
