@@ -13,7 +13,7 @@ from opentelemetry import baggage, context, trace
 from handrail_harness.forest import Forest
 from handrail_harness.spans import Span
 from handrail_propagation import conventions as names
-from handrail_propagation import tracer
+from handrail_propagation import run_context, tracer
 
 from .brokers import RabbitMQ
 from .conftest import Scene, SceneOver, consumers, over
@@ -41,7 +41,7 @@ def attempts(forest: Forest) -> list[Span]:
 def test_two_deliveries_of_one_task_at_the_same_time(scene: Scene, tmp_path: Path, pool: str) -> None:
     """A message that is in the queue twice runs twice at once in one process: two spans, each with its own inside."""
     barrier = tmp_path / "barrier"
-    with tracer().start_as_current_span("root"):
+    with run_context("run-twice"), tracer().start_as_current_span("root"):
         scene.send("same_time", str(barrier), 2)
     scene.broker.copy_waiting(scene.queue)
     worker = scene.worker(pool, concurrency=4)
@@ -54,6 +54,7 @@ def test_two_deliveries_of_one_task_at_the_same_time(scene: Scene, tmp_path: Pat
         assert delivery.start_unix_nano <= child.start_unix_nano
         assert child.end_unix_nano <= delivery.end_unix_nano
     assert max(first.start_unix_nano, second.start_unix_nano) < min(first.end_unix_nano, second.end_unix_nano)
+    assert {span.attributes.get(names.RUN_ID) for span in forest.spans} == {"run-twice"}
     assert "detach" not in worker.log()
 
 

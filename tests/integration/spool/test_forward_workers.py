@@ -127,20 +127,27 @@ def test_greenlets_do_not_wait_for_a_destination_over_grpc(keeping: Keeping, spo
         running.kill()  # it would wait for its last export
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("pool", "number"),
+    [
+        *(("prefork", number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)),
+        *((pool, signal.SIGQUIT) for pool in ("threads", "solo", "gevent")),  # the coldest of the three
+    ],
+)
 def test_everything_arrives_however_a_worker_is_stopped(
-    keeping: Keeping, stack: EmbeddedStack, number: int
+    keeping: Keeping, stack: EmbeddedStack, pool: str, number: int
 ) -> None:
     """A worker that is told to stop in the middle of the work delivers what it did before it ends."""
     keeping.forward_to(stack.otlp_endpoint)
-    running = keeping.worker("keeper", concurrency=2)
+    running = keeping.worker("keeper", pool=pool, concurrency=2)
     jobs = [keeping.ops.send("keeper", times=30) for _ in range(2)]
     wait_until(lambda: len(keeping.done("note")) >= 10, "work")
     os.kill(running.pid, number)
     wait_until(lambda: not running.running, "the end of the worker")
     spans = arrived(stack, jobs)
     assert_complete(keeping, spans)
-    keep_figure(keeping, spans, signal.Signals(number).name)
+    if pool == "prefork":
+        keep_figure(keeping, spans, signal.Signals(number).name)
 
 
 def test_a_child_that_is_killed_leaves_no_orphan(keeping: Keeping, stack: EmbeddedStack) -> None:
