@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 
+import numpy as np
+
+from handrail_harness.circles import loops
 from handrail_harness.collector import paused_collector
+from handrail_harness.columns import Columns
+from handrail_harness.identities import Flags, Identities, Positions
 from handrail_harness.spans import Span
 
 Key = tuple[str, str]
@@ -49,27 +55,61 @@ class Duplicate:
         return key_of(self.copies[0])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Forest:
     """The trees of one or several traces.
 
-    `spans` is everything as it came, `distinct` the same with identical copies once, `parents` the parent
-    of each of those where it is there. `by_key` holds the first copy of every span id. `children` holds, in
-    order of start, what names a span as its parent. `roots` have no parent id; `orphans` have one that is
-    not among the spans; `loops` are cycles of parents (a span that is its own parent is a loop of one). Of
-    identical copies only one hangs in the tree, so that a branch resent by an exporter is not drawn twice;
-    differing copies all hang where they say.
+    `spans` is everything as it came, `distinct` the same with identical copies once. Of identical copies only one
+    hangs in the tree, so that a branch resent by an exporter is not drawn twice; differing copies all hang where
+    they say. `columns` has the distinct spans field by field, and with them the tree as positions. The rest is
+    worked out when it is first asked for.
     """
 
     spans: tuple[Span, ...]
     distinct: tuple[Span, ...]
-    parents: tuple[Span | None, ...]
-    by_key: dict[Key, Span]
-    children: dict[Key, tuple[Span, ...]]
-    roots: tuple[Span, ...]
-    orphans: tuple[Span, ...]
     duplicates: tuple[Duplicate, ...]
-    loops: tuple[tuple[Span, ...], ...]
+    columns: Columns
+
+    @cached_property
+    def roots(self) -> tuple[Span, ...]:
+        """The spans without a parent id, earliest first."""
+        return self._earliest_first(self.columns.parentless)
+
+    @cached_property
+    def orphans(self) -> tuple[Span, ...]:
+        """The spans whose parent is not among the spans, earliest first."""
+        return self._earliest_first((self.columns.parent < 0) & ~self.columns.parentless)
+
+    @cached_property
+    def loops(self) -> tuple[tuple[Span, ...], ...]:
+        """Cycles of parents, each from its earliest member on; a span that is its own parent is one of one."""
+        return tuple(tuple(self.columns.at(loop)) for loop in loops(self.columns))
+
+    @cached_property
+    def parents(self) -> tuple[Span | None, ...]:
+        """The parent of each distinct span, where it is among the spans."""
+        distinct = self.distinct
+        return tuple(distinct[above] if above >= 0 else None for above in self.columns.parent.tolist())
+
+    @cached_property
+    def by_key(self) -> dict[Key, Span]:
+        """The first copy of every span id."""
+        by_key: dict[Key, Span] = {}
+        for span in self.distinct:
+            by_key.setdefault((span.trace_id, span.span_id), span)
+        return by_key
+
+    @cached_property
+    def children(self) -> dict[Key, tuple[Span, ...]]:
+        """What names a span as its parent, in order of start."""
+        children: dict[Key, list[Span]] = {}
+        for span, parent in zip(self.distinct, self.parents, strict=True):
+            if parent is not None:
+                children.setdefault((span.trace_id, span.parent_span_id), []).append(span)
+        return {key: tuple(sorted(siblings, key=by_start)) for key, siblings in children.items()}
+
+    def _earliest_first(self, which: Flags) -> tuple[Span, ...]:
+        return tuple(sorted(self.columns.at(np.flatnonzero(which).tolist()), key=by_start))
 
     def children_of(self, span: Span) -> tuple[Span, ...]:
         """Return the spans that name this one as their parent, earliest first."""
@@ -91,7 +131,7 @@ class Forest:
 
     def tops(self) -> tuple[Span, ...]:
         """Return where walking starts: roots, orphans and one member of every loop, earliest first."""
-        return tuple(sorted((*self.roots, *self.orphans, *(loop[0] for loop in self.loops)), key=_by_start))
+        return tuple(sorted((*self.roots, *self.orphans, *(loop[0] for loop in self.loops)), key=by_start))
 
     def walk(self) -> Iterator[tuple[Span, Span | None, int]]:
         """Yield every span once with its parent and depth (a top has none and 0), parents before children."""
@@ -115,92 +155,52 @@ def build(spans: Iterable[Span]) -> Forest:
     """Build the forest of these spans (of any number of traces, in any order) without changing one of
     them.
     """
+    everything = tuple(spans)
     with paused_collector():
-        return _build(tuple(spans))
+        identities = Identities.of(everything)
+        duplicates: tuple[Duplicate, ...] = ()
+        distinct = everything
+        repeated = np.flatnonzero(identities.first != np.arange(len(everything)))
+        if len(repeated):
+            duplicates, kept = _copies(everything, identities, repeated)
+            distinct = tuple(everything[position] for position in kept)
+            identities = identities.take(np.array(kept, np.intp))
+    return Forest(everything, distinct, duplicates, Columns(distinct, identities))
 
 
-def _build(everything: tuple[Span, ...]) -> Forest:
-    by_key = {(span.trace_id, span.span_id): span for span in everything}
-    duplicates: tuple[Duplicate, ...] = ()
-    distinct = everything
-    if len(by_key) < len(everything):
-        by_key, duplicates, distinct = _with_copies(everything)
+def _copies(
+    everything: tuple[Span, ...], identities: Identities, repeated: Positions
+) -> tuple[tuple[Duplicate, ...], list[int]]:
+    """Group spans that share an id; return with the groups which spans are left when identical ones count once.
 
-    roots: list[Span] = []
-    orphans: list[Span] = []
-    children: dict[Key, list[Span]] = {}
-    parents: list[Span | None] = []
-    suspects: list[Span] = []
-    find = by_key.get
-    for span in distinct:
-        key = (span.trace_id, span.parent_span_id)
-        parent = find(key)
-        if parent is None or not span.parent_span_id.strip("0"):
-            parents.append(None)
-            (orphans if span.parent_span_id.strip("0") else roots).append(span)
-            continue
-        parents.append(parent)
-        # In a circle not every span can begin after its parent: only those that do not are followed.
-        if span.start_unix_nano <= parent.start_unix_nano:
-            suspects.append(span)
-        siblings = children.get(key)
-        if siblings is None:
-            children[key] = [span]
-        else:
-            siblings.append(span)
-    for siblings in children.values():
-        if len(siblings) > 1:
-            siblings.sort(key=_by_start)
-    return Forest(
-        spans=everything,
-        distinct=distinct,
-        parents=tuple(parents),
-        by_key=by_key,
-        children={key: tuple(siblings) for key, siblings in children.items()},
-        roots=tuple(sorted(roots, key=_by_start)),
-        orphans=tuple(sorted(orphans, key=_by_start)),
-        duplicates=duplicates,
-        loops=_loops(by_key, suspects),
-    )
-
-
-def _with_copies(
-    everything: tuple[Span, ...],
-) -> tuple[dict[Key, Span], tuple[Duplicate, ...], tuple[Span, ...]]:
-    """Group spans that share an id; differing copies in an order of their own, whatever that of arrival was."""
-    copies: dict[Key, list[Span]] = {}
-    for span in everything:
-        copies.setdefault(key_of(span), []).append(span)
-    duplicates: list[Duplicate] = []
-    distinct: list[Span] = []
-    for same in copies.values():
-        different = same
-        if len(same) > 1:
-            same.sort(key=lambda span: (span.start_unix_nano, span.end_unix_nano, repr(span)))
-            different = [one for at, one in enumerate(same) if at == 0 or one != same[at - 1]]
-            duplicates.append(Duplicate(tuple(same), tuple(different)))
-        distinct.extend(different)
-    return {key: same[0] for key, same in copies.items()}, tuple(duplicates), tuple(distinct)
-
-
-def _loops(by_key: dict[Key, Span], starts: Iterable[Span]) -> tuple[tuple[Span, ...], ...]:
-    """Follow parents from these spans, each step once: one that comes back to the same walk has gone in a
-    circle.
+    Differing copies stay together, in an order of their own, whatever that of arrival was.
     """
-    walk_of: dict[Key, int] = {}
-    loops: list[tuple[Span, ...]] = []
-    for number, start in enumerate(starts):
-        key: Key | None = key_of(start)
-        while key is not None and key in by_key and key not in walk_of:
-            walk_of[key] = number
-            key = parent_key_of(by_key[key])
-        if key is not None and walk_of.get(key) == number:
-            members = [by_key[key]]
-            while (above := parent_key_of(members[-1])) != key and above is not None:
-                members.append(by_key[above])
-            first = min(range(len(members)), key=lambda at: _by_start(members[at]))
-            loops.append(tuple(members[first:] + members[:first]))
-    return tuple(loops)
+    groups: dict[int, list[int]] = {}
+    for position, first in zip(repeated.tolist(), identities.first[repeated].tolist(), strict=True):
+        groups.setdefault(first, [first]).append(position)
+    duplicates: list[Duplicate] = []
+    differing: dict[int, list[int]] = {}
+    for first, positions in sorted(groups.items()):
+        same = [everything[position] for position in positions]
+        if all(one == same[0] for one in same[1:]):
+            duplicates.append(Duplicate(tuple(same), (same[0],)))
+            continue
+        in_order = sorted(positions, key=lambda position: _by_content(everything[position]))
+        same = [everything[position] for position in in_order]
+        differ = [at for at, one in enumerate(same) if at == 0 or one != same[at - 1]]
+        differing[first] = [in_order[at] for at in differ]
+        duplicates.append(Duplicate(tuple(same), tuple(same[at] for at in differ)))
+    is_first = np.ones(len(everything), np.bool_)
+    is_first[repeated] = False
+    kept: list[int] = []
+    for position in np.flatnonzero(is_first).tolist():
+        kept.extend(differing.get(position, (position,)))
+    return tuple(duplicates), kept
 
 
-_by_start = attrgetter("start_unix_nano", "trace_id", "span_id")
+def _by_content(span: Span) -> tuple[int, int, str]:
+    return (span.start_unix_nano, span.end_unix_nano, repr(span))
+
+
+by_start = attrgetter("start_unix_nano", "trace_id", "span_id")
+"""Sorts spans earliest first."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrail_harness.forest import build, key_of
+from handrail_harness.forest import Key, build, key_of, parent_key_of
 from handrail_harness.spans import Span
 
 TRACE = "a" * 32
@@ -105,6 +106,55 @@ def test_order_of_arrival_changes_nothing(spans: list[Span]) -> None:
     """Roots, orphans and loops are the same in whatever order spans arrive."""
     forest = build(spans)
     assert [key_of(one) for one in forest.tops()] == [(TRACE, "r"), (TRACE, "b"), (TRACE, "c")]
+
+
+spelled = st.sampled_from(
+    ["", "0", "0" * 16, "a" * 16, "A" * 16, "b" * 16, " " * 16, "b" * 15, "b" * 17, "é"]
+)
+hexadecimal = st.sampled_from(["0" * 16, *(digit * 16 for digit in "123af")])
+
+
+@pytest.mark.parametrize("spelling", [spelled, hexadecimal], ids=["spelled anyhow", "as W3C has them"])
+@given(data=st.data())
+def test_the_tree_is_what_a_dictionary_says(spelling: st.SearchStrategy[str], data: st.DataObject) -> None:
+    """However ids are spelled, in one trace or several: parents, roots, orphans and links are found by equal ids."""
+    one = st.builds(
+        Span,
+        st.sampled_from(["c" * 32, "d" * 32, "e"]),
+        spelling,
+        spelling | st.just(""),
+        st.sampled_from(["s", "t"]),
+        st.just("internal"),
+        st.integers(0, 3),
+        st.just(4),
+    )
+    spans = data.draw(st.lists(one, max_size=12))
+    forest = build(spans)
+    first: dict[Key, Span] = {}
+    for span in forest.distinct:
+        first.setdefault(key_of(span), span)
+    parents = [first.get(above) if (above := parent_key_of(span)) else None for span in forest.distinct]
+    assert list(map(id, forest.parents)) == list(map(id, parents))
+    assert set(map(id, forest.roots)) == {id(one) for one in forest.distinct if parent_key_of(one) is None}
+    assert set(map(id, forest.orphans)) == {
+        id(span)
+        for span, parent in zip(forest.distinct, parents, strict=True)
+        if parent is None and parent_key_of(span) is not None
+    }
+    assert set(map(key_of, forest.distinct)) == set(map(key_of, spans))
+    assert len(forest.distinct) == len({repr(span) for span in spans})
+    wanted = data.draw(st.lists(st.tuples(st.sampled_from(["c" * 32, "d" * 32, "f"]), spelled | hexadecimal)))
+    found = forest.columns.find([trace for trace, _ in wanted], [span_id for _, span_id in wanted]).tolist()
+    assert [forest.distinct[at] if at >= 0 else None for at in found] == [first.get(key) for key in wanted]
+
+
+@pytest.mark.parametrize("latest", [2**63 - 1, 2**63, 2**64 - 1])
+def test_times_are_exact_as_far_as_otlp_goes(latest: int) -> None:
+    """Times beyond signed 64 bits neither fail nor wrap: a nanosecond's difference is one."""
+    forest = build([span("a", "b", start=latest - 1), span("b", "a", start=latest)])
+    assert [[member.span_id for member in loop] for loop in forest.loops] == [["a", "b"]]
+    assert (forest.columns.start - forest.columns.start[::-1]).tolist() == [-1, 1]
+    assert forest.columns.end.tolist() == [latest, latest + 1]
 
 
 def test_nothing_is_changed() -> None:

@@ -31,6 +31,7 @@ HEAVY = {
     "docker",
     "duckdb",
     "grpc",
+    "numpy",
     "uvicorn",
     "starlette",
     "anthropic",
@@ -134,6 +135,7 @@ def test_production_install_stays_light() -> None:
         "rich",
         "starlette",
         "uvicorn",
+        "numpy",
         "anthropic",
         "openai",
     }

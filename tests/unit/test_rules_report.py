@@ -104,6 +104,14 @@ def test_a_retry_of_a_task_that_nobody_delegated_names_itself(says: str, agrees:
     assert [one.says for one in disagreeing] == ([] if agrees else ["another"])
 
 
+def test_an_operation_that_is_a_list_is_none() -> None:
+    """Whatever somebody writes as the operation's name, the run is examined."""
+    run = RunBuilder()
+    with run.inside("root"):
+        run.add("ack q", "client", {c.MESSAGING_OPERATION_NAME: ["ack"]})
+    assert check(MemorySource(run.spans)).sound
+
+
 def test_attempts_of_one_message_are_siblings() -> None:
     """A redelivered message has two receipts under one send, and the tree is whole."""
     run = RunBuilder()

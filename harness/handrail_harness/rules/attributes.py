@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal
 
 from handrail_propagation import conventions as c
@@ -31,6 +33,18 @@ class Attribute:
     def python_types(self) -> PythonTypes:
         """The types that a reader gives for a value of this type."""
         return _PYTHON[self.type]
+
+    def are_right(self, values: Sequence[object]) -> bool:
+        """Return whether nothing is wrong with any of the values, without a Python step for each."""
+        if self.values:
+            try:
+                return set(values).issubset(self.values)
+            except TypeError:  # a list, or another value that cannot be in a set
+                return False
+        types = set(map(type, values))
+        if self.type == "string[]":
+            return types <= {list} and set(map(type, chain.from_iterable(values))) <= {str}  # type: ignore[arg-type]
+        return types <= set(self.python_types) and (self.most is None or max(map(len, values)) <= self.most)  # type: ignore[arg-type]
 
     def wrong_with(self, value: object) -> str | None:
         """Return what is wrong with a value, `None` when nothing is; the value itself is not quoted."""

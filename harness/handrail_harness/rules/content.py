@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
+from handrail_harness.identities import Positions
 from handrail_harness.rules.base import Place
-from handrail_harness.rules.facts import Facts
+from handrail_harness.rules.facts import Facts, positions_of
+from handrail_harness.rules.screened import Screened
 from handrail_harness.spans import Attributes, Span
 from handrail_propagation import conventions as c
 
@@ -45,9 +47,18 @@ _TYPE: Final = re.compile(r"[\w.:<>\[\]-]{1,128}")
 """The name of a type or a reason: one word. Text has blanks in it."""
 
 
-def no_content_in_attributes(facts: Facts) -> Iterator[Place]:
+def _may_hold_content(facts: Facts) -> Positions:
+    spans = facts.spans
+    found = [at for at in facts.unusual if spans[at].events or spans[at].status_message]
+    for layout in facts.layouts:
+        if _content_keys(layout.keys):
+            found += layout.positions.tolist()
+    return positions_of(found)
+
+
+def _content(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """Content is in no span attribute, span event or status description."""
-    for span in facts.spans:
+    for span in facts.columns.at(positions):
         if _content_keys(tuple(span.attributes)):
             yield from _on(span, span.attributes, "")
         for event in span.events:
@@ -59,6 +70,9 @@ def no_content_in_attributes(facts: Facts) -> Iterator[Place]:
                 "its status description is text; the type of the error is all that belongs there",
                 (span,),
             )
+
+
+no_content_in_attributes: Final = Screened(_may_hold_content, _content)
 
 
 def _on(span: Span, attributes: Attributes, where: str) -> Iterator[Place]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+import numpy as np
+
+from handrail_harness.identities import Positions
 from handrail_harness.printable import printable
 from handrail_harness.rules.base import Place
-from handrail_harness.rules.facts import Facts
-from handrail_harness.spans import Span
+from handrail_harness.rules.facts import TRACE_FLAGS, Facts, positions_of
+from handrail_harness.rules.screened import Screened
+from handrail_harness.spans import AttributeValue, Span
 from handrail_propagation.conventions import RUN_ID
 
-_TRACE_FLAGS: Final = 0xFF  # OTLP Span.flags: bits 0-7 are the W3C trace flags
 _SAMPLED: Final = 0x01
 _PROCESS: Final = (
     "service.name",
@@ -22,16 +25,30 @@ _PROCESS: Final = (
 )
 
 
-def sampled_alike(facts: Facts) -> Iterator[Place]:
+def _sampling_may_differ(facts: Facts) -> Positions:
+    spans, columns = facts.spans, facts.columns
+    if not any(span.trace_state or span.flags & TRACE_FLAGS for span in columns.at(facts.unusual)):
+        return positions_of(())
+    edges = columns.edges
+    parent = columns.parent[edges]
+    sampled = np.fromiter((span.flags & _SAMPLED for span in spans), np.int8, len(spans))
+    states: dict[str, int] = {}
+    state = np.fromiter(
+        (states.setdefault(span.trace_state, len(states)) for span in spans), np.intp, len(spans)
+    )
+    found: Positions = edges[(sampled[edges] != sampled[parent]) | (state[edges] != state[parent])]
+    return found
+
+
+def _sampling(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """All of a trace was sampled by one decision: the flag and the threshold do not change on the way down.
 
     Read from `Span.flags`, of exporters that write the W3C flags there (Python's does not), and from the
     consistent-probability member `ot` of the tracestate.
     """
-    writers = {_process(span) for span in facts.spans if span.flags & _TRACE_FLAGS}
-    if not writers and not any(span.trace_state for span in facts.spans):
-        return
-    for span, parent in facts.edges():
+    writers = {_process(span) for span in facts.spans if span.flags & TRACE_FLAGS}
+    for at, above_at in facts.with_parents(positions):
+        span, parent = facts.spans[at], facts.spans[above_at]
         if writers and {_process(span), _process(parent)} <= writers:
             own, above = span.flags & _SAMPLED, parent.flags & _SAMPLED
             if own != above:
@@ -45,14 +62,41 @@ def sampled_alike(facts: Facts) -> Iterator[Place]:
                 yield Place(span, detail, (span, parent))
 
 
-def baggage_arrived(facts: Facts) -> Iterator[Place]:
+sampled_alike: Final = Screened(_sampling_may_differ, _sampling)
+
+
+def _run_may_differ(facts: Facts) -> Positions:
+    columns = facts.columns
+    run = np.zeros(len(columns.spans), np.intp)  # 0: no run id; -1: none that is a text
+    numbers: dict[AttributeValue, int] = {}
+    for layout in facts.layouts:
+        if RUN_ID not in layout.keys:
+            continue
+        values = layout.column(RUN_ID)
+        if set(map(type, values)) == {str}:
+            for value in set(values):
+                numbers.setdefault(value, len(numbers) + 1)
+            run[layout.positions] = np.fromiter(map(numbers.__getitem__, values), np.intp, len(values))
+        else:
+            run[layout.positions] = -1
+    edges = columns.edges
+    above = run[columns.parent[edges]]
+    found: Positions = edges[(above < 0) | ((above > 0) & (run[edges] != above))]
+    return found
+
+
+def _baggage(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """The run's id, which travels as baggage, is on every span below one that has it, unchanged."""
-    for span, parent in facts.edges():
+    for at, above_at in facts.with_parents(positions):
+        span, parent = facts.spans[at], facts.spans[above_at]
         above = parent.attributes.get(RUN_ID)
         if above is not None and span.attributes.get(RUN_ID) != above:
             own = span.text(RUN_ID)
             detail = f"{RUN_ID} is {printable(own, 40) if own else 'missing'}, its parent has {printable(above, 40)}"
             yield Place(span, detail, (span, parent))
+
+
+baggage_arrived: Final = Screened(_run_may_differ, _baggage)
 
 
 def _process(span: Span) -> tuple[object, ...]:

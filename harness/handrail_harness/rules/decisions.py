@@ -2,36 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from handrail_harness.forest import Key, key_of
+import numpy as np
+
+from handrail_harness.forest import key_of
+from handrail_harness.identities import Positions
 from handrail_harness.printable import printable
 from handrail_harness.rules.base import Place
-from handrail_harness.rules.facts import Facts
-from handrail_harness.spans import Span
+from handrail_harness.rules.facts import Facts, positions_of
+from handrail_harness.rules.roles import role_of
+from handrail_harness.rules.screened import Screened
+from handrail_harness.spans import Link, Span
 from handrail_propagation import conventions as c
 
 
-def decision_before_action(facts: Facts) -> Iterator[Place]:
+def _undecided_or_late(facts: Facts) -> Positions:
+    columns = facts.columns
+    acts: list[int] = []
+    found: list[int] = []
+    recorded = _recorded(facts)
+    for layout in facts.layouts:
+        if layout.role != "tool" or not {c.DECISION_RISK, c.TOOL_DISPOSITION} <= set(layout.keys):
+            continue
+        risks = layout.column(c.DECISION_RISK)
+        if risks.count("read") == len(risks):
+            continue
+        for at, risk, disposition, decision, intent in zip(
+            layout.positions.tolist(),
+            risks,
+            *map(layout.column, (c.TOOL_DISPOSITION, c.DECISION_ID, c.DECISION_INTENT)),
+            strict=True,
+        ):
+            if risk is not None and risk != "read" and disposition == "executed":
+                acts.append(at)
+                if not decision and not intent:
+                    found.append(at)
+    if recorded:
+        firsts = columns.first[acts].tolist()
+        found += [at for at, first in zip(acts, firsts, strict=True) if first in recorded]
+    is_act = np.zeros(len(columns.spans), np.bool_)
+    is_act[acts] = True
+    asking, chats = columns.links(c.LINK_CAUSED_BY_GENERATION, of=is_act)
+    found += asking[columns.end[chats] > columns.start[asking]].tolist()
+    return positions_of(found)
+
+
+def _decided_before(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """A tool call above `read` that ran has a decision record, made before anything happened below it.
 
     A call whose risk nobody recorded is not judged: that is `conventions`' business, or another library's tool.
     """
-    recorded: dict[Key, int] | None = None
-    for span in facts.by_role["tool"]:
+    recorded = _recorded(facts)
+    below_each = facts.below(positions)
+    for position in positions:
+        span = facts.spans[position]
         attributes = span.attributes
         risk = attributes.get(c.DECISION_RISK)
         if risk is None or risk == "read" or attributes.get(c.TOOL_DISPOSITION) != "executed":
             continue
-        if recorded is None:
-            recorded = _recorded(facts)
-        at = recorded.get(key_of(span))
+        if role_of(span) != "tool":
+            continue
+        at = recorded.get(int(facts.columns.first[position]))
         if at is None and not (attributes.get(c.DECISION_ID) or attributes.get(c.DECISION_INTENT)):
             yield Place(
                 span, f"ran at risk {printable(risk, 40)} without a decision record", (span,), "healing"
             )
             continue
-        below = next(iter(facts.forest.children_of(span)), None)
+        below = next(iter(facts.columns.at(below_each[position][:1])), None)
         began = span.end_unix_nano if below is None else below.start_unix_nano
         if at is not None and at > began:
             late = f"its decision was recorded {(at - began) / 1e6:,.1f} ms after "
@@ -43,29 +82,38 @@ def decision_before_action(facts: Facts) -> Iterator[Place]:
         yield from _asked_before(facts, span)
 
 
+decision_before_action: Final = Screened(_undecided_or_late, _decided_before)
+
+
 def _asked_before(facts: Facts, span: Span) -> Iterator[Place]:
     """The model call that asked for it had answered."""
-    for link in span.links:
-        if link.attributes.get(c.LINK_TYPE) != c.LINK_CAUSED_BY_GENERATION:
-            continue
-        chat = facts.forest.by_key.get((link.trace_id, link.span_id))
-        if chat is not None and chat.end_unix_nano > span.start_unix_nano:
-            yield Place(span, "began before the model call that asked for it had ended", (span, chat))
+    for link in filter(_asks, span.links):
+        (at,) = facts.columns.find([link.trace_id], [link.span_id]).tolist()
+        if at >= 0:
+            chat = facts.spans[at]
+            if chat.end_unix_nano > span.start_unix_nano:
+                yield Place(span, "began before the model call that asked for it had ended", (span, chat))
 
 
-def _recorded(facts: Facts) -> dict[Key, int]:
-    """When each decision was recorded, by the span that it belongs to: from events of either kind."""
-    found: dict[Key, int] = {}
+def _asks(link: Link) -> bool:
+    return link.attributes.get(c.LINK_TYPE) == c.LINK_CAUSED_BY_GENERATION
 
-    def note(key: Key, at: int, attributes: Mapping[str, object]) -> None:
+
+def _recorded(facts: Facts) -> dict[int, int]:
+    """When each decision was recorded, by the first of the spans that it belongs to: from events of either kind."""
+    noted: dict[tuple[str, str], int] = {}
+
+    def note(key: tuple[str, str], at: int, attributes: Mapping[str, object]) -> None:
         if attributes.get(c.DECISION_ID) or attributes.get(c.DECISION_INTENT):
-            found[key] = min(at, found.get(key, at))
+            noted[key] = min(at, noted.get(key, at))
 
     for event in facts.events:
         if event.event_name == c.EVENT_DECISION:
             note((event.trace_id, event.span_id), event.time_unix_nano, event.attributes)
-    for span in facts.by_role["tool"]:
-        for on_span in span.events:
-            if on_span.name == c.EVENT_DECISION:
-                note(key_of(span), on_span.time_unix_nano, on_span.attributes)
-    return found
+    for span in facts.columns.at(facts.unusual):
+        if span.events and role_of(span) == "tool":
+            for on_span in span.events:
+                if on_span.name == c.EVENT_DECISION:
+                    note(key_of(span), on_span.time_unix_nano, on_span.attributes)
+    found = facts.columns.find([trace_id for trace_id, _ in noted], [span_id for _, span_id in noted])
+    return {at: time for at, time in zip(found.tolist(), noted.values(), strict=True) if at >= 0}

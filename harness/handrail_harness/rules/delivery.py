@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
 
+import numpy as np
+
+from handrail_harness.columns import CONSUMER, PRODUCER
+from handrail_harness.identities import Positions
 from handrail_harness.printable import printable
 from handrail_harness.rules.base import Place
 from handrail_harness.rules.facts import Facts
 from handrail_harness.rules.handoffs import message_id_of
+from handrail_harness.rules.screened import Screened
 from handrail_harness.spans import Span
 from handrail_propagation import conventions as c
 
@@ -48,15 +54,24 @@ def lineage_agrees(facts: Facts) -> Iterator[Place]:
         yield Place(one.consumer, detail, (one.consumer, *one.evidence))
 
 
-def handoff_once(facts: Facts) -> Iterator[Place]:
+def _received_often(facts: Facts) -> Positions:
+    """Return the sends with more than one receipt below."""
+    columns = facts.columns
+    receipts = columns.edges[columns.kind[columns.edges] == CONSUMER]
+    count = np.bincount(columns.parent[receipts], minlength=len(columns.spans))
+    return np.flatnonzero((columns.kind == PRODUCER) & (count[columns.first] > 1))
+
+
+def _once(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """No attempt at a message was delivered twice, and no second attempt ran after one had succeeded.
 
     Attempts that failed, were abandoned or asked for a retry may be followed by another: that is what
     attempts are for.
     """
-    for send in facts.by_role["send"]:
-        receipts = [below for below in facts.forest.children_of(send) if below.kind == "consumer"]
-        if len(receipts) < 2:
+    for position, children in facts.below(positions).items():
+        send = facts.spans[position]
+        receipts = [below for below in facts.columns.at(children) if below.kind == "consumer"]
+        if send.kind != "producer" or len(receipts) < 2:
             continue
         seen: dict[tuple[str, int], Span] = {}
         done: dict[str, Span] = {}
@@ -75,6 +90,9 @@ def handoff_once(facts: Facts) -> Iterator[Place]:
                 yield Place(receipt, detail, (receipt, before, send))
             if receipt.status_code != "error":
                 done.setdefault(message, receipt)
+
+
+handoff_once: Final = Screened(_received_often, _once)
 
 
 def _message(span: Span) -> str:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
+from typing import Final, get_args
 
-from handrail_harness.forest import Forest, key_of
+import numpy as np
+from numpy.typing import NDArray
+
+from handrail_harness.columns import Columns
+from handrail_harness.forest import Forest, by_start
+from handrail_harness.identities import Positions
 from handrail_harness.rules.handoffs import Handoffs, examine
+from handrail_harness.rules.layouts import Layout, layouts_of
 from handrail_harness.rules.lineage import Disagreement, disagreements
-from handrail_harness.rules.roles import Role, role_of
+from handrail_harness.rules.roles import Role
 from handrail_harness.spans import LogEvent, Span
+
+TRACE_FLAGS: Final = 0xFF
+"""The bits of OTLP's `Span.flags` that are the W3C trace flags."""
+
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+ROLE_NUMBERS: Final[dict[Role, int]] = {role: number for number, role in enumerate(ROLES)}
+"""The number of each role in `Facts.role`."""
 
 
 @dataclass
@@ -20,6 +33,16 @@ class Facts:
 
     forest: Forest
     events: Sequence[LogEvent] = ()
+
+    @property
+    def columns(self) -> Columns:
+        """Every span once, field by field: identical copies, which at-least-once delivery makes, count as one."""
+        return self.forest.columns
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The same as spans."""
+        return self.forest.distinct
 
     @cached_property
     def handoffs(self) -> Handoffs:
@@ -31,28 +54,53 @@ class Facts:
         """Where the tree and Celery's own lineage differ, apart from what is broken already."""
         handoffs = self.handoffs
         known = (*handoffs.stray, *(consumer for _, consumer in handoffs.mismatched))
-        return tuple(disagreements(self.forest, frozenset(key_of(span) for span in known)))
-
-    @property
-    def spans(self) -> tuple[Span, ...]:
-        """Every span once: identical copies, which at-least-once delivery makes, count as one."""
-        return self.forest.distinct
+        return tuple(disagreements(self.forest, known))
 
     @cached_property
-    def roles(self) -> dict[int, Role]:
-        """What each span is, by `id(span)`."""
-        return {id(span): role_of(span) for span in self.forest.distinct}
+    def layouts(self) -> list[Layout]:
+        """The spans by what they look like."""
+        return layouts_of(self.forest.distinct)
 
     @cached_property
-    def by_role(self) -> dict[Role, list[Span]]:
-        """The spans of each role, in the order of the forest."""
-        found: dict[Role, list[Span]] = {role: [] for role in get_args(Role)}
-        for span, role in zip(self.forest.distinct, self.roles.values(), strict=True):
-            found[role].append(span)
-        return found
+    def role(self) -> NDArray[np.int8]:
+        """The number of each span's role in `ROLE_NUMBERS`."""
+        role = np.empty(len(self.spans), np.int8)
+        for layout in self.layouts:
+            role[layout.positions] = ROLE_NUMBERS[layout.role]
+        return role
 
-    def edges(self) -> Iterator[tuple[Span, Span]]:
-        """Yield every span with its parent, where that is among the spans."""
-        for span, parent in zip(self.forest.distinct, self.forest.parents, strict=True):
-            if parent is not None:
-                yield span, parent
+    @cached_property
+    def unusual(self) -> list[int]:
+        """The spans that have what most have not: an event, a status description, a tracestate or W3C flags."""
+        return [
+            position
+            for position, span in enumerate(self.spans)
+            if span.events or span.status_message or span.trace_state or span.flags & TRACE_FLAGS
+        ]
+
+    def role_at(self, position: int) -> Role:
+        """Return what a span is."""
+        return ROLES[int(self.role[position])]
+
+    def with_parents(self, positions: Iterable[int]) -> list[tuple[int, int]]:
+        """Return position and parent's position of those spans whose parent is among the spans."""
+        parent = self.columns.parent
+        return [(position, int(parent[position])) for position in positions if parent[position] >= 0]
+
+    def below(self, positions: Sequence[int]) -> dict[int, list[int]]:
+        """Return the children of each of these spans, earliest first."""
+        columns = self.columns
+        wanted = np.zeros(len(columns.spans), np.bool_)
+        firsts = columns.first[positions].tolist()
+        wanted[firsts] = True
+        found: dict[int, list[int]] = {}
+        for child in columns.edges[wanted[columns.parent[columns.edges]]].tolist():
+            found.setdefault(int(columns.parent[child]), []).append(child)
+        for children in found.values():
+            children.sort(key=lambda child: by_start(columns.spans[child]))
+        return {position: found.get(first, []) for position, first in zip(positions, firsts, strict=True)}
+
+
+def positions_of(found: Iterable[int]) -> Positions:
+    """Return positions in order, each once."""
+    return np.array(sorted(set(found)), np.intp)

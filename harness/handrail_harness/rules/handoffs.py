@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from handrail_harness.forest import Forest, Key, key_of
+import numpy as np
+
+from handrail_harness.columns import CONSUMER, PRODUCER
+from handrail_harness.forest import Forest, Key, by_start, key_of
 from handrail_harness.spans import Span
 from handrail_propagation.conventions import (
     MESSAGE_PARENT_ID,
@@ -72,34 +75,33 @@ def message_id_of(span: Span) -> str:
 
 def examine(forest: Forest) -> Handoffs:
     """Look at every PRODUCER and CONSUMER span of the forest."""
-    in_order = sorted(
-        (span for span in forest.distinct if span.kind in ("producer", "consumer")),
-        key=lambda span: (span.start_unix_nano, span.trace_id, span.span_id),
-    )
-    sends = [span for span in in_order if span.kind == "producer"]
-    consumers = [span for span in in_order if span.kind == "consumer"]
+    columns = forest.columns
+    spans = columns.spans
+    sends = np.flatnonzero(columns.kind == PRODUCER)
+    consumers = np.flatnonzero(columns.kind == CONSUMER)
+    above = columns.parent[consumers]
+    received = np.zeros(len(spans), np.bool_)
+    received[above[above >= 0]] = True
+    below_send = (above >= 0) & (columns.kind[above] == PRODUCER)
 
     # A send that failed put no message into the queue: nobody has to receive it.
-    unreceived = [
+    unreceived = _in_order(
         send
-        for send in sends
+        for send in columns.at(sends[~received[columns.first[sends]]].tolist())
         if send.status_code != "error"
-        and not any(below.kind == "consumer" for below in forest.children_of(send))
+    )
+    stray = _in_order(columns.at(consumers[~below_send].tolist()))
+    mismatched = [
+        (send, consumer)
+        for send, consumer in zip(
+            columns.at(above[below_send].tolist()), columns.at(consumers[below_send].tolist()), strict=True
+        )
+        if (sent := message_id_of(send)) and (own := message_id_of(consumer)) and sent != own
     ]
-    stray: list[Span] = []
-    mismatched: list[tuple[Span, Span]] = []
-    for consumer in consumers:
-        parent = forest.parent_of(consumer)
-        if parent is None or parent.kind != "producer":
-            stray.append(consumer)
-        elif (
-            message_id_of(parent)
-            and message_id_of(consumer)
-            and message_id_of(parent) != message_id_of(consumer)
-        ):
-            mismatched.append((parent, consumer))
+    mismatched.sort(key=lambda pair: by_start(pair[1]))
 
-    joined, how = _join(forest, sends, unreceived, stray)
+    in_order = _in_order(columns.at(sends.tolist())) if stray else []
+    joined, how = _join(forest, in_order, unreceived, stray)
     broken = tuple(BrokenHandoff(forest.by_key[key], tuple(found), how[key]) for key, found in joined.items())
     accounted = {id(consumer) for handoff in broken for consumer in handoff.consumers}
     elsewhere = {message_id_of(consumer) for _, consumer in mismatched}
@@ -115,10 +117,16 @@ def examine(forest: Forest) -> Handoffs:
     )
 
 
+def _in_order(spans: Iterable[Span]) -> list[Span]:
+    return sorted(spans, key=by_start)
+
+
 def _join(
     forest: Forest, sends: list[Span], unreceived: list[Span], stray: list[Span]
 ) -> tuple[dict[Key, list[Span]], dict[Key, Literal["message_id", "lineage"]]]:
     """Find for each stray consumer the send of its message."""
+    if not stray:
+        return {}, {}
     sent_as: dict[str, list[Span]] = defaultdict(list)
     for send in sends:
         if message_id_of(send):
@@ -135,15 +143,15 @@ def _join(
             send = untaken.popleft() if untaken else candidates[-1]
             joined.setdefault(key_of(send), []).append(consumer)
             how[key_of(send)] = "message_id"
+    nameless = [one for one in stray if not message_id_of(one) and one.text(MESSAGE_PARENT_ID)]
+    if not nameless:
+        return joined, how
     by_sender: dict[str, dict[str, list[Span]]] = defaultdict(lambda: defaultdict(list))
     for send in unreceived:
         if key_of(send) not in joined:
             by_sender[_sending_task(forest, send)][send.text(MESSAGING_DESTINATION_NAME)].append(send)
-    for consumer in stray:
-        sender = consumer.text(MESSAGE_PARENT_ID)
-        if message_id_of(consumer) or not sender:
-            continue
-        sent = by_sender[sender]
+    for consumer in nameless:
+        sent = by_sender[consumer.text(MESSAGE_PARENT_ID)]
         unclaimed = [send for name in _sent_to(consumer, sent) for send in sent.pop(name)]
         if len(unclaimed) == 1:
             joined[key_of(unclaimed[0])] = [consumer]

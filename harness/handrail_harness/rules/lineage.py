@@ -9,22 +9,27 @@ delivery that was none of Celery's has no task to name: its lineage begins there
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
 
 from handrail_harness.forest import Forest, Key, key_of
+from handrail_harness.identities import Flags
+from handrail_harness.rules.ancestry import Above, receipts_above, ways_up
+from handrail_harness.rules.doubtful import FOLLOWS, doubtful
 from handrail_harness.rules.handoffs import message_id_of
 from handrail_harness.spans import Span
 from handrail_propagation.conventions import (
     LINK_PREDECESSOR,
-    LINK_PREVIOUS_SEGMENT,
     LINK_TYPE,
-    LINK_WOKEN_BY,
     MESSAGE_PARENT_ID,
     MESSAGE_ROOT_ID,
 )
 
-_FOLLOWS = (LINK_WOKEN_BY, LINK_PREVIOUS_SEGMENT, LINK_PREDECESSOR)
-_TASKS_MAX = 64
+_TASKS_MAX: Final = 64
 """More tasks than this above one message is no lineage any more; such a message is not judged."""
 
 
@@ -39,22 +44,30 @@ class Disagreement:
     evidence: tuple[Span, ...]
 
 
-def disagreements(forest: Forest, skip: frozenset[Key]) -> list[Disagreement]:
-    """Return every disagreement, at most one a message receipt; `skip` holds consumers already known to
-    be broken.
-    """
-    above = _Above(forest, skip)
-    of_message = {
-        message_id_of(span): span for span in forest.spans if span.kind == "consumer" and message_id_of(span)
-    }
-    found: list[Disagreement] = []
-    for consumer in sorted(
-        (span for span in forest.by_key.values() if span.kind == "consumer" and key_of(span) not in skip),
-        key=lambda span: (span.start_unix_nano, span.span_id),
-    ):
+def disagreements(forest: Forest, known: Iterable[Span]) -> list[Disagreement]:
+    """Return every disagreement, at most one a message receipt; `known` are consumers that are broken already."""
+    spans = forest.columns.spans
+    skip = {key_of(span) for span in known}
+    over = receipts_above(forest.columns)
+    suspects = [one for one in doubtful(forest.columns, over).tolist() if key_of(spans[one]) not in skip]
+    return explain(forest, over, suspects, skip) if suspects else []
+
+
+def explain(
+    forest: Forest, over: Above, positions: Iterable[int], misplaced: Collection[Key]
+) -> list[Disagreement]:
+    """Return the disagreements at these receipts, from links and all; `misplaced` are known to be broken."""
+    spans = forest.columns.spans
+    in_order = sorted(
+        positions, key=lambda position: (spans[position].start_unix_nano, spans[position].span_id)
+    )
+    above = _Tasks(forest, over, ways_up(forest.columns, np.array(in_order, np.intp)), misplaced)
+    found: list[tuple[Span, str, str, str]] = []
+    for position in in_order:
+        consumer = spans[position]
         own = message_id_of(consumer)
         parent_id, root_id = consumer.text(MESSAGE_PARENT_ID), consumer.text(MESSAGE_ROOT_ID)
-        tasks = above.tasks(consumer)
+        tasks = above.tasks(position)
         if tasks is None or own in tasks:  # a retry below its first attempt keeps the first attempt's parent
             continue
         if parent_id:
@@ -64,116 +77,133 @@ def disagreements(forest: Forest, skip: frozenset[Key]) -> list[Disagreement]:
         else:
             agrees = not (root_id and root_id == own and tasks)
             attribute, says = MESSAGE_ROOT_ID, root_id
-        top = above.top(consumer)
-        if agrees and parent_id and root_id and top and root_id != top and above.complete(consumer):
+        top = above.top(position)
+        if agrees and parent_id and root_id and top and root_id != top and above.complete(position):
             agrees, attribute, says, tasks = False, MESSAGE_ROOT_ID, root_id, frozenset({top})
         if not agrees:
-            witness = of_message.get(says)
-            found.append(
-                Disagreement(
-                    consumer=consumer,
-                    attribute=attribute,
-                    says=says,
-                    tree=" or ".join(sorted(tasks)[:3]),
-                    evidence=(witness,) if witness is not None and witness is not consumer else (),
-                )
-            )
-    return found
+            found.append((consumer, attribute, says, " or ".join(sorted(tasks)[:3])))
+    of_message = _last_receipts(forest) if found else {}
+    return [
+        Disagreement(
+            consumer=consumer,
+            attribute=attribute,
+            says=says,
+            tree=tree,
+            evidence=() if (witness := of_message.get(says)) is None or witness is consumer else (witness,),
+        )
+        for consumer, attribute, says, tree in found
+    ]
 
 
-class _Above:
-    """What is above a span, each step of the way climbed once however deep the tree."""
+def _last_receipts(forest: Forest) -> dict[str, Span]:
+    """Return for each message its receipt that came last."""
+    return {
+        message_id_of(span): span for span in forest.spans if span.kind == "consumer" and message_id_of(span)
+    }
 
-    def __init__(self, forest: Forest, misplaced: frozenset[Key]) -> None:
-        self._forest = forest
+
+class _Tasks:
+    """The tasks above a span, each step of the way climbed once however deep the tree."""
+
+    def __init__(self, forest: Forest, over: Above, looked_at: Flags, misplaced: Collection[Key]) -> None:
+        columns = forest.columns
+        self._receipt = over.receipt
+        self._looked_at = looked_at
+        self._spans = columns.spans
+        self._parent: list[int] = columns.parent.tolist()
+        self._orphan = ((columns.parent < 0) & ~columns.parentless).tolist()
         self._misplaced = misplaced
-        self._tasks: dict[Key, frozenset[str] | None] = {}
-        self._top: dict[Key, tuple[str, bool]] = {}
+        self._tasks: dict[int, frozenset[str] | None] = {}
+        self._top: dict[int, tuple[str, bool]] = {}
+        self._columns = columns
 
-    def tasks(self, span: Span) -> frozenset[str] | None:
+    @cached_property
+    def _leads(self) -> dict[int, list[int]]:
+        """Where the links of each span lead that say what it follows from."""
+        leads: dict[int, list[int]] = {}
+        owners, targets = self._columns.links(*FOLLOWS, of=self._looked_at)
+        for position, target in zip(owners.tolist(), targets.tolist(), strict=True):
+            leads.setdefault(position, []).append(target)
+        return leads
+
+    def tasks(self, position: int) -> frozenset[str] | None:
         """Return the message ids of the tasks that a span runs in; `None` when that cannot be told."""
-        return self._climb_tasks(self._forest.parent_of(span))
+        return self._climb_tasks(self._parent[position])
 
-    def top(self, span: Span) -> str:
+    def top(self, position: int) -> str:
         """Return the message id of the topmost task above the span, or `""`."""
-        return self._climb_top(span)[0]
+        return self._climb_top(position)[0]
 
-    def complete(self, span: Span) -> bool:
+    def complete(self, position: int) -> bool:
         """Return whether the way up ends in a root, not in a missing parent or a loop, past nothing misplaced."""
-        return self._climb_top(span)[1]
+        return self._climb_top(position)[1]
 
-    def _climb_tasks(self, start: Span | None) -> frozenset[str] | None:
-        path: list[Span] = []
+    def _climb_tasks(self, at: int) -> frozenset[str] | None:
+        path: list[int] = []
         known: frozenset[str] | None = frozenset()
-        on_path: set[Key] = set()
-        span = start
-        while span is not None:
-            key = key_of(span)
-            if key in self._tasks:
-                known = self._tasks[key]
+        on_path: set[int] = set()
+        while at >= 0:
+            if at in self._tasks:
+                known = self._tasks[at]
                 break
-            if key in on_path:
+            if at in on_path:
                 known = None
                 break
+            span = self._spans[at]
             if span.kind == "consumer":
                 # Without its id the task above cannot be compared with anything.
                 own = message_id_of(span)
                 known = frozenset({own}) if own and not _begins_lineage(span) else None
-                self._tasks[key] = known
+                self._tasks[at] = known
                 break
-            on_path.add(key)
-            path.append(span)
-            above = self._forest.parent_of(span)
-            if above is None and span.parent_span_id.strip("0"):
+            on_path.add(at)
+            path.append(at)
+            if self._orphan[at]:
                 known = None  # what is missing may be the very task
-            span = above
+            at = self._parent[at]
         for step in reversed(path):
             linked = self._linked(step)
             if linked and known is not None:
                 known = known | linked if len(known) + len(linked) <= _TASKS_MAX else None
-            self._tasks[key_of(step)] = known
+            self._tasks[step] = known
         return known
 
-    def _linked(self, span: Span) -> frozenset[str]:
+    def _linked(self, position: int) -> frozenset[str]:
         found: set[str] = set()
-        for link in span.links:
-            if link.attributes.get(LINK_TYPE) not in _FOLLOWS:
-                continue
-            target = self._forest.by_key.get((link.trace_id, link.span_id))
-            steps = 0
-            while target is not None and target.kind != "consumer" and steps < _TASKS_MAX:
-                target, steps = self._forest.parent_of(target), steps + 1
-            if target is not None and target.kind == "consumer":
-                found.add(message_id_of(target))
+        if not self._spans[position].links:
+            return frozenset()
+        for leads_to in self._leads.get(position, ()):
+            is_receipt = self._spans[leads_to].kind == "consumer"
+            at = leads_to if is_receipt else int(self._receipt[leads_to])
+            if at >= 0:
+                found.add(message_id_of(self._spans[at]))
         return frozenset(found - {""})
 
-    def _climb_top(self, start: Span) -> tuple[str, bool]:
-        path: list[Span] = []
-        on_path: set[Key] = set()
-        span: Span | None = start
+    def _climb_top(self, at: int) -> tuple[str, bool]:
+        path: list[int] = []
+        on_path: set[int] = set()
         top = ("", True)
-        while span is not None:
-            key = key_of(span)
-            if key in self._top:
-                top = self._top[key]
+        while at >= 0:
+            if at in self._top:
+                top = self._top[at]
                 break
-            if key in on_path:
+            if at in on_path:
                 top = ("", False)
                 break
-            on_path.add(key)
-            path.append(span)
-            above = self._forest.parent_of(span)
-            if above is None:
-                top = ("", not span.parent_span_id.strip("0") and not _sent_from_a_task(span))
-            span = above
+            on_path.add(at)
+            path.append(at)
+            if self._parent[at] < 0:
+                top = ("", not self._orphan[at] and not _sent_from_a_task(self._spans[at]))
+            at = self._parent[at]
         for step in reversed(path):
-            if step.kind == "consumer" and _begins_lineage(step):
+            span = self._spans[step]
+            if span.kind == "consumer" and _begins_lineage(span):
                 top = ("", top[1])
-            elif not top[0] and step.kind == "consumer":
-                top = (message_id_of(step), top[1])
-            if key_of(step) in self._misplaced or _follows_a_task(step):
+            elif not top[0] and span.kind == "consumer":
+                top = (message_id_of(span), top[1])
+            if (self._misplaced and key_of(span) in self._misplaced) or _follows_a_task(span):
                 top = (top[0], False)  # what is above it is not what it came from
-            self._top[key_of(step)] = top
+            self._top[step] = top
         return top
 
 

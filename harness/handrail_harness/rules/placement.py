@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, get_args
+from collections.abc import Iterator, Sequence
+from typing import Final
 
+import numpy as np
+
+from handrail_harness.identities import Positions
 from handrail_harness.printable import printable
 from handrail_harness.rules.base import Place
-from handrail_harness.rules.facts import Facts
+from handrail_harness.rules.facts import ROLE_NUMBERS, ROLES, Facts
 from handrail_harness.rules.roles import Role
+from handrail_harness.rules.screened import Screened
 from handrail_harness.spans import Span
 from handrail_propagation import conventions as c
 
@@ -27,9 +31,15 @@ ALLOWED_PARENTS: Final[dict[Role, frozenset[Role]]] = {
     "embeddings": _WORK | {"retrieval", "memory"},
     "approval": frozenset({"agent"}),
     "settle": frozenset({"process"}),
-    "other": frozenset(get_args(Role)) - {"send"},
+    "other": frozenset(ROLES) - {"send"},
 }
 """Which parents a span of a role may have. A root has none; that is `one_root`'s and `no_orphans`' business."""
+
+_ALLOWED: Final = np.array([[above in ALLOWED_PARENTS[role] for above in ROLES] for role in ROLES])
+"""The same by numbers of roles: span's, parent's."""
+_PROCESS: Final = ROLE_NUMBERS["process"]
+_AGENT: Final = ROLE_NUMBERS["agent"]
+_SEND: Final = ROLE_NUMBERS["send"]
 
 SAME_PROCESS_SLACK: Final = 1_000_000
 """Nanoseconds. One process has one clock, but start times that Celery gives are floats of seconds."""
@@ -37,11 +47,18 @@ OTHER_PROCESS_SLACK: Final = 1_000_000_000
 """Nanoseconds by which the clocks of two machines may differ before a child is out of its parent's time."""
 
 
-def allowed_parent(facts: Facts) -> Iterator[Place]:
+def _misplaced(facts: Facts) -> Positions:
+    columns, role = facts.columns, facts.role
+    edges = columns.edges
+    found: Positions = edges[~_ALLOWED[role[edges], role[columns.parent[edges]]]]
+    return found
+
+
+def _where_it_hangs(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """A receipt hangs below a send, and below a send hangs nothing but receipts and the client's own calls."""
-    roles = facts.roles
-    for span, parent in facts.edges():
-        role, above = roles[id(span)], roles[id(parent)]
+    for at, above_at in facts.with_parents(positions):
+        span, parent = facts.spans[at], facts.spans[above_at]
+        role, above = facts.role_at(at), facts.role_at(above_at)
         # Below a send, a call of the broker's client (`LPUSH`) is in place; anything else was caught by a span
         # that was left current.
         allowed = above in ALLOWED_PARENTS[role] or (
@@ -55,14 +72,36 @@ def allowed_parent(facts: Facts) -> Iterator[Place]:
             )
 
 
-def inside_parent(facts: Facts) -> Iterator[Place]:
+allowed_parent: Final = Screened(_misplaced, _where_it_hangs)
+
+
+def _out_of_time(facts: Facts) -> Positions:
+    columns, role = facts.columns, facts.role
+    edges = columns.edges
+    parent = columns.parent[edges]
+    early = columns.start[parent] - columns.start[edges] > SAME_PROCESS_SLACK
+    late = columns.end[edges] - columns.end[parent] > SAME_PROCESS_SLACK
+    # What every run is full of: a send does not wait for its receipt.
+    late &= (role[edges] != _PROCESS) | (role[parent] != _SEND)
+    segments = late & (role[edges] == _AGENT) & (role[parent] == _AGENT)
+    if segments.any():  # nor does an agent's first segment for its later ones
+        later = np.zeros(len(columns.spans), np.bool_)
+        later[edges[segments]] = True
+        owners, _ = columns.links(c.LINK_PREVIOUS_SEGMENT, c.LINK_WOKEN_BY, of=later)
+        late &= ~(segments & np.isin(edges, owners))
+    found: Positions = edges[early | late]
+    return found
+
+
+def _when_it_runs(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """A span lies within its parent's time, unless its parent does not wait for it; none starts before its parent.
 
     Not waited for: a receipt by its send, an agent's later segment by its first, the next step of a chain by
     who built the chain, what follows from a failed delivery by that delivery, the wait for a human by the
     segment that asked.
     """
-    for span, parent in facts.edges():
+    for at, above_at in facts.with_parents(positions):
+        span, parent = facts.spans[at], facts.spans[above_at]
         early = parent.start_unix_nano - span.start_unix_nano
         late = span.end_unix_nano - parent.end_unix_nano
         if early <= 0 and late <= 0:
@@ -71,15 +110,17 @@ def inside_parent(facts: Facts) -> Iterator[Place]:
         slack = SAME_PROCESS_SLACK if same else OTHER_PROCESS_SLACK
         if early > slack:
             yield Place(span, f"starts {_seconds(early)} before its parent", (span, parent))
-        elif late > slack and not _outlives(facts, span, parent):
+        elif late > slack and not _outlives(span, facts.role_at(at), parent, facts.role_at(above_at)):
             yield Place(span, f"ends {_seconds(late)} after its parent", (span, parent))
 
 
-def _outlives(facts: Facts, span: Span, parent: Span) -> bool:
+inside_parent: Final = Screened(_out_of_time, _when_it_runs)
+
+
+def _outlives(span: Span, role: Role, parent: Span, above: Role) -> bool:
     """Whether nobody promised that the parent waits for the span."""
     if parent.attributes.get(c.ABANDONED) is True or span.attributes.get(c.ABANDONED) is True:
         return True  # its end is when somebody noticed
-    role, above = facts.roles[id(span)], facts.roles[id(parent)]
     if role == "process" and above == "send":
         return True
     if role == "approval":

@@ -59,6 +59,5 @@ def role_of(span: Span) -> Role:
         return _OPERATIONS.get(operation, "other") if isinstance(operation, str) else "other"
     if c.APPROVAL_ID in attributes and span.name.startswith("await_approval"):
         return "approval"
-    if kind == "client" and attributes.get(c.MESSAGING_OPERATION_NAME) in _SETTLES:
-        return "settle"
-    return "other"
+    settles = attributes.get(c.MESSAGING_OPERATION_NAME) if kind == "client" else None
+    return "settle" if isinstance(settles, str) and settles in _SETTLES else "other"

@@ -6,17 +6,19 @@ registry for OpenTelemetry's Weaver; a test compares the two. Nothing is asked o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from handrail_harness.identities import Positions
 from handrail_harness.printable import printable
-from handrail_harness.rules.attributes import AGENT_ATTRIBUTES, PythonTypes
+from handrail_harness.rules.attributes import AGENT_ATTRIBUTES, Attribute
 from handrail_harness.rules.base import Place
-from handrail_harness.rules.facts import Facts
+from handrail_harness.rules.facts import Facts, positions_of
 from handrail_harness.rules.roles import Role
-from handrail_harness.spans import Span, SpanKind
+from handrail_harness.rules.screened import Screened
+from handrail_harness.spans import AttributeValue, Span, SpanKind
 from handrail_propagation import conventions as c
 
 OUR_SCOPE: Final = "handrail"
@@ -115,67 +117,80 @@ CONVENTIONS: Final[dict[Role, SpanConvention]] = {
 """The table. Spans of no role here (a database's, an HTTP client's) are under conventions of their own."""
 
 
-def conventions(facts: Facts) -> Iterator[Place]:
-    """Every span that a convention of ours is about follows it; `agent.*` attributes are what they say they are."""
-    roles = facts.roles
-    for span in facts.spans:
-        attributes = span.attributes
-        shape = _shape(roles[id(span)], span.kind, span.scope_name == OUR_SCOPE, tuple(attributes))
-        # Nearly every span passes these comparisons; what is wrong is worked out only for those that do not.
-        suspect = bool(shape.wrong)
-        for key, values in shape.listed:
-            value = attributes[key]
-            if type(value) is not str or value not in values:
-                suspect = True
-        for key, types, most in shape.typed:
-            value = attributes[key]
-            if type(value) not in types or (most and len(value) > most):  # type: ignore[arg-type]
-                suspect = True
-        for key in shape.lists:
-            value = attributes[key]
-            if type(value) is not list or not all(type(one) is str for one in value):
-                suspect = True
+def _unconventional(facts: Facts) -> Positions:
+    found: list[int] = []
+    for layout in facts.layouts:
+        shape = _shape(layout.role, layout.kind, layout.scope == OUR_SCOPE, layout.keys)
         convention = shape.convention
-        if convention is not None:
-            if span.status_code != "unset" or shape.has_error_type:
-                suspect = True
-            elif convention.named_after is not None:
-                value = attributes.get(convention.named_after)
-                named_after = value if type(value) is str else ""
-                if not _name_fits(span.name, named_after, convention.operations):
-                    suspect = True
-        if suspect:
-            for wrong in _all_wrong(span, shape):
-                yield Place(span, wrong, (span,))
+        fails = convention is not None and (layout.status != "unset" or shape.has_error_type)
+        if shape.wrong or fails:
+            found += layout.positions.tolist()
+            continue
+        rows: set[int] = set()
+        for key in shape.of_ours:
+            rows.update(_wrong_values(AGENT_ATTRIBUTES[key], layout.column(key)))
+        if convention is not None and convention.named_after is not None:
+            rows.update(
+                _wrong_names(layout.names, layout.column(convention.named_after), convention.operations)
+            )
+        found += layout.positions[sorted(rows)].tolist()
+    return positions_of(found)
+
+
+def _wrong_values(attribute: Attribute, values: list[AttributeValue]) -> list[int]:
+    """Return the rows of the values that are wrong; as long as none is, no single one is looked at."""
+    if attribute.are_right(values):
+        return []
+    return [row for row, value in enumerate(values) if attribute.wrong_with(value) is not None]
+
+
+def _wrong_names(names: list[str], values: list[AttributeValue], operations: tuple[str, ...]) -> list[int]:
+    """Return the rows of the names that the convention has not; each different one is taken apart once."""
+    asks_for: dict[str, AttributeValue] = {}
+    for name in set(names):
+        operation, _, rest = name.partition(" ")
+        asks_for[name] = rest if operation in operations else _NOTHING
+    if list(map(asks_for.__getitem__, names)) == values:
+        return []
+    return [
+        row
+        for row, (name, value) in enumerate(zip(names, values, strict=True))
+        if not _name_fits(name, value if isinstance(value, str) else "", operations)
+    ]
+
+
+_NOTHING: Final[list[AttributeValue]] = [[]]
+"""Is the value of no attribute that a span is named after."""
+
+
+def _against_conventions(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
+    """Every span that a convention of ours is about follows it; `agent.*` attributes are what they say they are."""
+    for position in positions:
+        span = facts.spans[position]
+        shape = _shape(
+            facts.role_at(position), span.kind, span.scope_name == OUR_SCOPE, tuple(span.attributes)
+        )
+        for wrong in _all_wrong(span, shape):
+            yield Place(span, wrong, (span,))
+
+
+conventions: Final = Screened(_unconventional, _against_conventions)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What is known of all spans with the same role, kind, scope and attributes: of a million spans, a few dozen.
-
-    `listed` are attributes of ours with a list of values, `lists` those that are a list of strings, `typed` the
-    others with their Python types and, of a text that is bounded, the most characters (0: not bounded).
-    """
+    """What is known of all spans with the same role, kind, scope and attributes. `of_ours` are those of ours."""
 
     convention: SpanConvention | None
     wrong: tuple[str, ...]
-    listed: tuple[tuple[str, frozenset[str]], ...]
-    lists: tuple[str, ...]
-    typed: tuple[tuple[str, PythonTypes, int], ...]
+    of_ours: tuple[str, ...]
     has_error_type: bool
 
 
 @lru_cache(maxsize=4096)
 def _shape(role: Role, kind: SpanKind, ours: bool, keys: tuple[str, ...]) -> _Shape:
     convention = CONVENTIONS.get(role)
-    ours_here = [(key, AGENT_ATTRIBUTES[key]) for key in keys if key in AGENT_ATTRIBUTES]
-    listed = tuple((key, frozenset(one.values)) for key, one in ours_here if one.values)
-    lists = tuple(key for key, one in ours_here if one.type == "string[]")
-    typed = tuple(
-        (key, one.python_types, one.most or 0)
-        for key, one in ours_here
-        if not one.values and one.type != "string[]"
-    )
+    of_ours = tuple(key for key in keys if key in AGENT_ATTRIBUTES)
     wrong: list[str] = []
     if convention is not None:
         if kind not in convention.kinds:
@@ -186,7 +201,7 @@ def _shape(role: Role, kind: SpanKind, ours: bool, keys: tuple[str, ...]) -> _Sh
             + (convention.on_client if kind == "client" else ())
         )
         wrong += [f"attribute {key} is missing" for key in required if key not in keys]
-    return _Shape(convention, tuple(wrong), listed, lists, typed, c.ERROR_TYPE in keys)
+    return _Shape(convention, tuple(wrong), of_ours, c.ERROR_TYPE in keys)
 
 
 def _all_wrong(span: Span, shape: _Shape) -> Iterator[str]:

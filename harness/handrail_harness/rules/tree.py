@@ -15,13 +15,13 @@ _EVIDENCE_MAX = 20
 
 def one_trace(facts: Facts) -> Iterator[Place]:
     """All spans of the run are in one trace: a place for each trace but the one that began first."""
+    if facts.columns.traces < 2:
+        return
     first: dict[str, Span] = {}
     for span in facts.forest.spans:
         known = first.get(span.trace_id)
         if known is None or (span.start_unix_nano, span.span_id) < (known.start_unix_nano, known.span_id):
             first[span.trace_id] = span
-    if len(first) < 2:
-        return
     main, *others = sorted(first.values(), key=lambda span: (span.start_unix_nano, span.trace_id))
     for span in others:
         yield Place(span, f"is in trace {span.trace_id}, the run began in {main.trace_id}", (span, main))
