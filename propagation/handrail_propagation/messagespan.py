@@ -223,6 +223,8 @@ class MessageTracer:
         self._decisions: tuple[bool, ...] | None = None
         self._processors: object = None
         self._starts: Sequence[Callable[..., None]] = ()
+        self._recorders: Sequence[Callable[[Any], None]] = ()
+        """In place of `_starts`: what looks at no context."""
         self._ends: Sequence[Callable[[Any], None]] = ()
         generator = getattr(tracer, "id_generator", None)
         self._generator: Any = generator._inner if isinstance(generator, ChosenIds) else generator
@@ -274,6 +276,8 @@ class MessageTracer:
         span.begin(
             tracer, template, made, parent if is_valid else None, details, links, start_time, self._ends
         )
+        for record in self._recorders:
+            record(span)
         if self._starts:
             where = _only(parent) if context is None else context
             for start in self._starts:
@@ -301,7 +305,10 @@ class MessageTracer:
             return span
 
     def _look_at(self, processors: tuple[SpanProcessor, ...]) -> None:
-        self._starts = [one.on_start for one in processors if not _is_quiet(one.on_start)]
+        started = [one for one in processors if not _is_quiet(one.on_start)]
+        recorders: list[Any] = [getattr(one, "start_message", None) for one in started]
+        self._recorders = [] if None in recorders else recorders
+        self._starts = [] if self._recorders else [one.on_start for one in started]
         self._ends = [one._on_ending for one in processors if not _is_quiet(one._on_ending)]
         self._ends += [_end_of(one) for one in processors if not _is_quiet(one.on_end)]
         self._processors = processors
@@ -313,7 +320,7 @@ def _only(parent: SpanContext) -> Context:
 
 def _end_of(processor: Any) -> Callable[[Any], None]:
     """Return what a processor does with a sampled span that has ended."""
-    end: Callable[[Any], None] = processor.on_end
+    end: Callable[[Any], None] = getattr(processor, "end_message", processor.on_end)
     if type(processor) is BatchSpanProcessor and "on_end" not in vars(processor):
         # All that its on_end does besides is to ask whether the span is sampled
         end = getattr(getattr(processor, "_batch_processor", None), "emit", end)

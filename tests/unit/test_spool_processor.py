@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, get_current_span
 
 from handrail_propagation import conventions as names
 from handrail_propagation import emit_event, telemetry
 from handrail_propagation.config import Config
 from handrail_propagation.errors import ConfigurationError
+from handrail_propagation.messagespan import MessageTracer, SpanTemplate
 from handrail_propagation.providers import build
 from handrail_propagation.spool import NotRecorded, before_act
 from handrail_propagation.spool.files import Files
@@ -252,6 +254,47 @@ def test_there_is_no_thread_and_nothing_to_flush(recording: Callable[..., Teleme
     processors = now.tracer_provider._active_span_processor._span_processors  # type: ignore[attr-defined]
     assert processors
     assert not [one for one in processors if isinstance(one, BatchSpanProcessor)]
+
+
+class Tenant(SpanProcessor):
+    """Takes an attribute from the context that a span starts in."""
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
+        parent = get_current_span(parent_context).get_span_context()
+        span.set_attribute("parent", f"{parent.span_id:x}")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_spans_of_messages_are_recorded(
+    recording: Callable[..., Telemetry], tmp_path: Path, beside: bool
+) -> None:
+    """A message's span is recorded as it starts and as it ends, also beside a processor that looks at its context."""
+    now = recording()
+    tracer: Any = now.tracer
+    if beside:
+        tracer.span_processor.add_span_processor(Tenant())
+    template = SpanTemplate("send orders", SpanKind.PRODUCER, {"shared": 1}, lambda details: {"own": details})
+    parent = SpanContext(11, 12, True, TraceFlags(1))
+    span = MessageTracer(tracer).start_span(template, None, parent, "m-1", start_time=1000)
+    (started,) = _spans(tmp_path / "spool", Kind.SPAN_START)
+    assert (started.name, started.start_time_unix_nano, started.end_time_unix_nano) == (
+        "send orders",
+        1000,
+        0,
+    )
+    assert [pair.key for pair in started.attributes] == ["shared", "own"]
+    span.set_attribute(names.CELERY_STATE, "SUCCESS")
+    span.end()
+    (ended,) = _spans(tmp_path / "spool", Kind.SPAN_END)
+    assert ended.end_time_unix_nano > 1000
+    assert (ended.trace_id, ended.span_id, ended.parent_span_id) == (
+        started.trace_id,
+        started.span_id,
+        (12).to_bytes(8, "big"),
+    )
+    added = {"parent": "c"} if beside else {}
+    texts = {pair.key: pair.value.string_value for pair in ended.attributes if pair.key != "shared"}
+    assert texts == {"own": "m-1", **added, names.CELERY_STATE: "SUCCESS"}
 
 
 def test_own_providers_do_not_export_beside_the_spool(tmp_path: Path) -> None:

@@ -116,8 +116,7 @@ class Shipper:
             stream = self.streams[writer]
             if stream.closed:
                 continue
-            for signal, item in stream.read(sizes[writer], alive=writer not in gone):
-                self._add(signal, item)
+            stream.read(sizes[writer], self._add, alive=writer not in gone)
         for item in self._deaths.decide(self.streams.values(), gone):
             self._add(Signal.TRACES, item)
         for writer in gone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -12,15 +12,19 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from handrail_propagation import conventions as names
 from handrail_propagation.forward.frames import frames
 from handrail_propagation.forward.wire import Item, Labels, Origin, Signal, key_of
+from handrail_propagation.otlp.wire import varint
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.ledger import Entry
 from handrail_propagation.spool.reader import MAX_FILE, Cursor, Place, SegmentFile
 from handrail_propagation.spool.record import Damage, Kind
 
-_ABANDONED: Final = names.ABANDONED.encode()
+_ABANDONED: Final = b"\x0a" + varint(len(names.ABANDONED)) + names.ABANDONED.encode() + b"\x12\x02\x10\x01"
+"""An attribute of that name that is true; the longer, the faster it is not found."""
 NO_ORIGIN: Final = Origin.parse(b"")
 _made: Any = tuple.__new__
 """Makes a named tuple, in a third of the time that its own `__new__` takes."""
+_TRACES: Final = Signal.TRACES
+_LOGS: Final = Signal.LOGS
 # Plain numbers: an Enum's member is slow to look up and to compare
 _SPAN_START: Final = int(Kind.SPAN_START)
 _SPAN_END: Final = int(Kind.SPAN_END)
@@ -115,10 +119,13 @@ class Stream:
         for index in [index for index in self.carry if index < until]:
             del self.carry[index]
 
-    def read(self, files: Mapping[SegmentFile, int], *, alive: bool) -> Iterator[tuple[Signal, Item]]:
-        """Yield what is to be delivered, from where the last call ended to the end of `files`, given their sizes.
+    def read(
+        self, files: Mapping[SegmentFile, int], add: Callable[[Signal, Item], None], *, alive: bool
+    ) -> None:
+        """Call `add` with what is to be delivered, from where the last call ended to the end of `files`.
 
-        Of a writer that is alive the end of the last segment may be a record that is just being written.
+        These are given with their sizes. Of a writer that is alive the end of the last segment may be a record that is
+        just being written.
         """
         last = max(files).index
         for file, size in files.items():
@@ -127,7 +134,7 @@ class Stream:
             if file.index > self._index:
                 self._next_segment(file.index)
             if size > self._offset:
-                yield from self._segment(file, size, writing=alive and file.index == last)
+                self._segment(file, size, add, writing=alive and file.index == last)
 
     def finish(self) -> None:
         """Everything of a writer that is gone was read: damage behind its last record is lost records."""
@@ -150,7 +157,9 @@ class Stream:
         self._index, self._offset = index, 0
         self._origins = {}
 
-    def _segment(self, file: SegmentFile, size: int, *, writing: bool) -> Iterator[tuple[Signal, Item]]:
+    def _segment(
+        self, file: SegmentFile, size: int, add: Callable[[Signal, Item], None], *, writing: bool
+    ) -> None:
         try:
             with file.path.open("rb") as opened:
                 opened.seek(self._offset)
@@ -182,7 +191,7 @@ class Stream:
             elif kind == _SPAN_END:
                 key = key_of(payload)
                 opens.pop(key, None)
-                verdict = _ABANDONED in payload
+                verdict = payload.find(_ABANDONED) >= 0
                 if again and not verdict:
                     self._ended(key)
                     continue
@@ -193,12 +202,12 @@ class Stream:
                     self.verdicts[key] = found
                 else:
                     self._ended(key)
-                    yield Signal.TRACES, item
+                    add(_TRACES, item)
             elif kind == _LOG:
                 if not again:
                     origin = origins.get(number, NO_ORIGIN)
                     content = labels.log(payload, sequence)
-                    yield Signal.LOGS, Item(origin, content, writer, index, end, sequence)
+                    add(_LOGS, Item(origin, content, writer, index, end, sequence))
             elif kind == _ORIGIN:
                 origins[number or len(origins) + 1] = self._origin(payload)
 

@@ -81,28 +81,33 @@ class Labels:
 
     def __init__(self, writer: int) -> None:
         self._prefix = f"{writer:016x}-".encode()
-        self._heads: dict[tuple[bytes, int], bytes] = {}
+        self._of_span: dict[int, bytes] = {}
+        self._of_log: dict[int, bytes] = {}
+        """Length of a record id → what stands before it."""
 
     def span(self, payload: bytes, sequence: int) -> bytes:
         """Return a span with its record's id, as a field of `ScopeSpans`."""
-        return self._labelled(_SPAN_ATTRIBUTE, payload, sequence)
+        text = b"%b%d" % (self._prefix, sequence)
+        head = self._of_span.get(len(text)) or _head(self._of_span, _SPAN_ATTRIBUTE, len(text))
+        return _item(payload, head, text)
 
     def log(self, payload: bytes, sequence: int) -> bytes:
         """Return a log record with its record's id, as a field of `ScopeLogs`."""
-        return self._labelled(_LOG_ATTRIBUTE, payload, sequence)
-
-    def _labelled(self, tag: bytes, payload: bytes, sequence: int) -> bytes:
         text = b"%b%d" % (self._prefix, sequence)
-        head = self._heads.get((tag, len(text))) or self._head(tag, len(text))
-        size = len(payload) + len(head) + len(text)
-        return b"".join((_ITEM[size] if size < TABLE_SIZE else b"\x12" + varint(size), payload, head, text))
+        head = self._of_log.get(len(text)) or _head(self._of_log, _LOG_ATTRIBUTE, len(text))
+        return _item(payload, head, text)
 
-    def _head(self, tag: bytes, length: int) -> bytes:
-        """Return what stands before a record id of `length` bytes."""
-        value = b"\x0a" + varint(length)
-        pair = _KEY + b"\x12" + varint(len(value) + length) + value
-        head = self._heads[tag, length] = tag + varint(len(pair) + length) + pair
-        return head
+
+def _head(known: dict[int, bytes], tag: bytes, length: int) -> bytes:
+    value = b"\x0a" + varint(length)
+    pair = _KEY + b"\x12" + varint(len(value) + length) + value
+    head = known[length] = tag + varint(len(pair) + length) + pair
+    return head
+
+
+def _item(payload: bytes, head: bytes, text: bytes) -> bytes:
+    size = len(payload) + len(head) + len(text)
+    return b"".join((_ITEM[size] if size < TABLE_SIZE else b"\x12" + varint(size), payload, head, text))
 
 
 def encode(items: Sequence[Item]) -> bytes:

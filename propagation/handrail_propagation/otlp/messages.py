@@ -44,10 +44,9 @@ def encode_plain(span: ReadableSpan) -> bytes:
 def encode_start(span: MessageSpan) -> bytes:
     """Return an OTLP `Span` without its end, and keep the bytes for `encode_end`; raises as `encode_plain`."""
     mine = span.__dict__
-    template: SpanTemplate = mine["_template"]
-    if "_later" in mine or _is_changed(mine, template):
+    if "_later" in mine or "_attributes" in mine or "_events" in mine or "_links" in mine or "_name" in mine:
         return encode_plain(span)
-    encoded = mine["_started"] = _encode(mine, template, None)
+    encoded = mine["_started"] = _encode(mine, mine["_template"], None)
     return encoded
 
 

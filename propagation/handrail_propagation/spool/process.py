@@ -53,8 +53,8 @@ class Spool:
 
     def writer(self) -> Writer:
         """Return this process's writer."""
-        writer = self._writer
-        return writer if writer is not None and self._pid == os.getpid() else self._new_writer()
+        # No look at the process id, which costs a system call: a forked child has no writer, `_forked` sees to that
+        return self._writer or self._new_writer()
 
     def written(self) -> tuple[int, int] | None:
         """Return this process's writer id and the number of its last record; `None` before the first."""

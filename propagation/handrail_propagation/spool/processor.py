@@ -59,9 +59,8 @@ class Recorder:
 
     def start(self, span: ReadableSpan) -> None:
         """Record the start of a span."""
-        if type(span) is MessageSpan:  # is sampled, else it is none of these; and nothing about it is gated
-            if not self._put(_SPAN_START, start_of_message, span, _DROPPABLE):
-                self._unstarted.add(span.get_span_context().span_id)
+        if type(span) is MessageSpan:
+            self.start_message(span)
             return
         context = span.get_span_context()
         if context is None or not context.trace_flags & _SAMPLED:
@@ -76,23 +75,33 @@ class Recorder:
 
     def end(self, span: ReadableSpan) -> None:
         """Record the end of a span."""
-        encode: Callable[[Any], bytes] = end_of_message
-        if type(span) is not MessageSpan:
-            encode = encode_plain_span
-            context = span.get_span_context()
-            if context is None or not context.trace_flags & _SAMPLED:
-                return
-            self._open.pop(context.span_id, None)
-        if self._unstarted and self._is_unstarted(span):
-            self.spool.writer().drop()
-        else:
-            self._put(_SPAN_END, encode, span, _ALWAYS)
+        if type(span) is MessageSpan:
+            self.end_message(span)
+            return
+        context = span.get_span_context()
+        if context is None or not context.trace_flags & _SAMPLED:
+            return
+        self._open.pop(context.span_id, None)
+        if not self._is_unstarted(span):
+            self._put(_SPAN_END, encode_plain_span, span, _ALWAYS)
+
+    def start_message(self, span: MessageSpan) -> None:
+        """Record the start of a message's span: it is sampled, else it is none of these, and nothing of it is gated."""
+        if not self._put(_SPAN_START, start_of_message, span, _DROPPABLE):
+            self._unstarted.add(span.get_span_context().span_id)
+
+    def end_message(self, span: MessageSpan) -> None:
+        """Record the end of a message's span."""
+        if not self._unstarted or not self._is_unstarted(span):
+            self._put(_SPAN_END, end_of_message, span, _ALWAYS)
 
     def _is_unstarted(self, span: ReadableSpan) -> bool:
+        """Whether the start of a span was dropped; its end is counted as dropped then."""
         context = span.get_span_context()
         if context is None or context.span_id not in self._unstarted:
             return False
         self._unstarted.discard(context.span_id)
+        self.spool.writer().drop()
         return True
 
     def log(self, record: ReadWriteLogRecord) -> None:
@@ -145,6 +154,9 @@ class SpoolSpanProcessor(SpanProcessor):
     def __init__(self, recorder: Recorder, forwarding: Forwarding | None = None) -> None:
         self.recorder = recorder
         self.forwarding = forwarding
+        # For `MessageTracer`, which makes no context then and calls these without a detour
+        self.start_message = recorder.start_message
+        self.end_message = recorder.end_message
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Called by the SDK when a span starts."""
