@@ -137,13 +137,18 @@ def test_greenlets_do_not_wait_for_a_destination_over_grpc(keeping: Keeping, spo
 def test_everything_arrives_however_a_worker_is_stopped(
     keeping: Keeping, stack: EmbeddedStack, pool: str, number: int
 ) -> None:
-    """A worker that is told to stop in the middle of the work delivers what it did before it ends."""
+    """A worker that is told to stop in the middle of the work delivers what it did before it ends.
+
+    Where tasks share its process they may do one more thing behind its back, which the next worker delivers.
+    """
     keeping.forward_to(stack.otlp_endpoint)
     running = keeping.worker("keeper", pool=pool, concurrency=2)
     jobs = [keeping.ops.send("keeper", times=30) for _ in range(2)]
     wait_until(lambda: len(keeping.done("note")) >= 10, "work")
     os.kill(running.pid, number)
     wait_until(lambda: not running.running, "the end of the worker")
+    if pool != "prefork":
+        keeping.worker("nobody").stop()
     spans = arrived(stack, jobs)
     assert_complete(keeping, spans)
     if pool == "prefork":
