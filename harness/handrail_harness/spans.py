@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from handrail_propagation.conventions import CELERY_TASK_NAME
+
 AttributeValue = (
     str | bool | int | float | bytes | list["AttributeValue"] | dict[str, "AttributeValue"] | None
 )
@@ -61,6 +63,13 @@ class Span:
         """Return the attribute as a string, or `""` where it is absent or not a string."""
         value = self.attributes.get(key)
         return value if isinstance(value, str) else ""
+
+    @property
+    def full_name(self) -> str:
+        """The name, for a person: of a message that is named after its queue, the Celery task, too."""
+        task = self.text(CELERY_TASK_NAME)
+        is_message = task and self.kind in ("producer", "consumer")
+        return f"{self.name}, task {task}" if is_message and task not in self.name.split() else self.name
 
     @property
     def service(self) -> str:

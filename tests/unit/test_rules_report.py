@@ -9,6 +9,7 @@ import pytest
 
 from handrail_harness.errors import TraceNotFound
 from handrail_harness.rules import check
+from handrail_harness.rules.base import Breach
 from handrail_harness.rules.reading import find_trace
 from handrail_harness.spans import Link, Span
 from handrail_harness.strategies.faults import OTHER_TRACE, lost_traceparent
@@ -281,3 +282,13 @@ def test_a_producer_that_is_not_believed() -> None:
     (finding,) = check(MemorySource(spans), f"{1:032x}").findings
     assert finding.name == "broken_handoff"
     assert finding.detail.endswith("its worker does not believe this producer")
+
+
+def test_a_breach_names_the_task_of_a_message() -> None:
+    """A message that is named after its queue is named with its task, one that has the task's name is not."""
+    run = RunBuilder()
+    for queue in ("celery", "scout"):
+        run.add(f"{c.OPERATION_SEND} {queue}", "producer", {c.CELERY_TASK_NAME: "scout"})
+    assert [span.full_name for span in run.spans] == ["send celery, task scout", "send scout"]
+    breach = Breach("one_root", run.spans[0], "is a root", "final")
+    assert str(breach) == f"one_root: send celery, task scout ({run.spans[0].span_id}) is a root"

@@ -143,7 +143,7 @@ def _abandoned(view: RunView, spans: Iterable[Span]) -> Iterator[Finding]:
                 break
             enclosing.append(above)
         tool = is_operation(span, OPERATION_EXECUTE_TOOL)
-        detail = f"the process died in {printable(span.name, 80)}"
+        detail = f"the process died in {printable(span.full_name, 80)}"
         detail += "; whether the tool had its effect is not known" if tool else ""
         yield Finding(span, "abandoned", "high" if tool else "medium", detail, (span, *enclosing))
 

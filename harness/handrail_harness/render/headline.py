@@ -35,7 +35,9 @@ def verdict(investigation: Investigation, signs: Signs) -> Text:
     if culprit is not None:
         effect = next((one for one in effects if one.span is culprit.span), None)
         text = Text().append(f"{signs.wrong} ", style="bold red")
-        text.append(_accusation(culprit.finding.name, effect, culprit.span.name, signs), style="bold red")
+        text.append(
+            _accusation(culprit.finding.name, effect, culprit.span.full_name, signs), style="bold red"
+        )
         more = len(investigation.findings) - 1
         if more:
             text.append(f"  (and {count(more, 'more finding')})", style="dim")

@@ -70,7 +70,7 @@ def _not_findings(report: Report, told: Sequence[InvariantName], signs: Signs) -
     for name in told:
         broken = report.breaches_of(name) if name not in UNIFYING else ()
         for one in broken[:_PLACES_MAX]:
-            where = f"{shown(one.span.name, 60, signs)} ({one.span.span_id}) "
+            where = f"{shown(one.span.full_name, 80, signs)} ({one.span.span_id}) "
             table.add_row(Text(name, style="bold"), Text(where + one.detail))
         if len(broken) > _PLACES_MAX:
             table.add_row(Text(name, style="bold"), Text(f"and {len(broken) - _PLACES_MAX:,} more places"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from handrail_harness.printable import printable
 from handrail_harness.rules.facts import Facts
 from handrail_harness.spans import Span
 
@@ -47,6 +48,9 @@ class Breach:
     detail: str
     standing: Standing
     evidence: tuple[Span, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {printable(self.span.full_name, 80)} ({self.span.span_id}) {self.detail}"
 
     def document(self) -> dict[str, object]:
         """Return the JSON form."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from handrail_harness.findings.base import Finding
 from handrail_harness.forest import Forest
-from handrail_harness.printable import printable
 from handrail_harness.rules.base import Breach, InvariantName
 from handrail_harness.rules.handoffs import Handoffs, message_id_of
 from handrail_harness.rules.lineage import Disagreement
@@ -64,11 +63,9 @@ class Report:
 
     def problems(self) -> list[str]:
         """Return one line for each breach and each waiver that was not needed."""
-        lines = [
-            f"{one.invariant}: {printable(one.span.name, 60)} ({one.span.span_id}) {one.detail}"
-            for one in self.breaches
+        return [str(one) for one in self.breaches] + [
+            f"unused waiver of {waiver}" for waiver in self.unused_waivers
         ]
-        return lines + [f"unused waiver of {waiver}" for waiver in self.unused_waivers]
 
     def tree(self) -> dict[str, Any]:
         """Return the numbers of the tree: `spans`, `traces`, `roots`, `orphans`, `unified`."""

@@ -53,7 +53,7 @@ def _causes(report: Report, around: Surroundings, *, waited: bool) -> Iterator[s
         yield from _unreceived(send, around)
     for span in report.forest.spans:
         if span.attributes.get(ABANDONED) is True:
-            yield f"worker process lost: it died in {printable(span.name, 60)} ({span.span_id})"
+            yield f"worker process lost: it died in {printable(span.full_name, 80)} ({span.span_id})"
 
 
 def _nothing(around: Surroundings) -> Iterator[str]:

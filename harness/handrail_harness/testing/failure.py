@@ -57,10 +57,7 @@ class Failure:
             headline = "the run has no hand-off, so that it is one tree proves nothing"
         else:
             headline = "waivers that excused nothing"
-        lines = [
-            f"{one.invariant}: {printable(one.span.name, 60)} ({one.span.span_id}) {one.detail}"
-            for one in broken
-        ]
+        lines = [str(one) for one in broken]
         lines += [f"unused waiver of {waiver}: take it out" for waiver in unused]
         causes = causes_of(settled, self._around)
         marks = {key_of(one.span): f"{one.invariant}: {one.detail}" for one in reversed(broken)}
