@@ -62,7 +62,10 @@ def from_json_document(document: dict[str, Any], request: type[Request]) -> Requ
     """Decode an already parsed OTLP/JSON object; raises `MalformedOTLP`."""
     try:
         return json_format.ParseDict(_ids_to_base64(document), request(), ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        *(json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError),
+        SystemError,  # protobuf 7 on half of a surrogate pair where an object belongs
+    ) as error:
         raise MalformedOTLP(f"not an OTLP {request.__name__}: {error}") from error
 
 
@@ -78,10 +81,10 @@ def spans_of(request: ExportTraceServiceRequest) -> Iterator[Span]:
 def span_of(wire: WireSpan, resource: dict[str, AttributeValue], scope_name: str) -> Span:
     """Return one wire span as a `Span`."""
     return Span(
-        trace_id=intern(wire.trace_id.hex()),
+        trace_id=shared(wire.trace_id.hex()),
         span_id=wire.span_id.hex(),
         parent_span_id=wire.parent_span_id.hex(),
-        name=intern(wire.name),
+        name=shared(wire.name),
         kind=_KINDS[wire.kind] if 0 <= wire.kind < len(_KINDS) else "unspecified",
         start_unix_nano=wire.start_time_unix_nano,
         end_unix_nano=wire.end_time_unix_nano,
@@ -122,14 +125,18 @@ def events_of(request: ExportLogsServiceRequest) -> Iterator[LogEvent]:
 
 def attributes_of(pairs: Sequence[KeyValue]) -> dict[str, AttributeValue]:
     """Return OTLP key-value pairs as a dictionary; of a repeated key the last value counts."""
-    return {intern(pair.key): _value(pair.value) for pair in pairs}
+    return {shared(pair.key): _value(pair.value) for pair in pairs}
+
+
+def shared(text: str) -> str:
+    """Return the text as the one object that stands for it, where it is short enough to occur again."""
+    return intern(text) if len(text) <= _SHORT else text
 
 
 def _value(value: AnyValue) -> AttributeValue:
     which = value.WhichOneof("value")
     if which == "string_value":
-        text = value.string_value
-        return intern(text) if len(text) <= _SHORT else text
+        return shared(value.string_value)
     if which is None:
         return None
     if which == "array_value":

@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from handrail_harness.errors import SourceError
-from handrail_harness.otlp import MalformedOTLP, from_json_document, spans_of
+from handrail_harness.jsonspans import spans_of_document
+from handrail_harness.otlp import MalformedOTLP
 from handrail_harness.sources.summaries import group_by_trace, summarize
 from handrail_harness.spans import LogEvent, Span, TraceSummary
 from handrail_propagation.conventions import MESSAGE_ROOT_ID, RUN_ID
@@ -120,12 +120,11 @@ class JaegerSource:
     def _spans(self, path: str, query: dict[str, str]) -> list[Span]:
         document = self._get(path, query)
         try:
-            request = from_json_document(document, ExportTraceServiceRequest)
+            return spans_of_document(document)
         except MalformedOTLP as error:
             raise self._error(
                 f"answered {path} with something that is no OTLP", "is it a Jaeger 2?"
             ) from error
-        return list(spans_of(request))
 
     def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
         parameters = query | {_OLD_NAMES[key]: value for key, value in query.items() if key in _OLD_NAMES}

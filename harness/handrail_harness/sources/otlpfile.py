@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from handrail_harness.collector import paused_collector
 from handrail_harness.errors import SourceError
-from handrail_harness.otlp import MalformedOTLP, events_of, from_json_document, spans_of
+from handrail_harness.jsonspans import spans_of_document
+from handrail_harness.otlp import MalformedOTLP, events_of, from_json_document
 from handrail_harness.sources.memory import MemorySource
 from handrail_harness.spans import LogEvent, Span
 
@@ -27,6 +28,7 @@ _SIGNALS = (
     "resourceMetrics",
     "resource_metrics",
 )
+_LOGS = ("resourceLogs", "resource_logs")
 _WHAT_IT_SHOULD_BE = "expected one OTLP-JSON traces or logs request a line"
 
 
@@ -40,13 +42,22 @@ class OTLPFileSource(MemorySource):
         file = Path(path).expanduser()
         spans: list[Span] = []
         events: list[LogEvent] = []
-        for line, document in _documents(file):
-            try:
-                spans.extend(spans_of(from_json_document(document, ExportTraceServiceRequest)))
-                events.extend(events_of(from_json_document(document, ExportLogsServiceRequest)))
-            except MalformedOTLP as error:
-                raise _refusal(file, line, " ".join(str(error).split())) from error
+        with paused_collector():
+            for line, document in _documents(file):
+                try:
+                    traces, logs = _split(document)
+                    spans.extend(spans_of_document(traces))
+                    if logs:
+                        events.extend(events_of(from_json_document(logs, ExportLogsServiceRequest)))
+                except MalformedOTLP as error:
+                    raise _refusal(file, line, " ".join(str(error).split())) from error
         super().__init__(spans, events, name=f"file:{file}")
+
+
+def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of a request is not about logs, and what is."""
+    logs = {key: value for key, value in document.items() if key in _LOGS}
+    return {key: value for key, value in document.items() if key not in _LOGS}, logs
 
 
 def _documents(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
