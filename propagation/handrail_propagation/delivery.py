@@ -36,6 +36,15 @@ from handrail_propagation.destination import RABBITMQ, destination_of_delivery
 from handrail_propagation.ids import are_ids
 from handrail_propagation.lineage import run_id_of
 from handrail_propagation.messagespan import MessageSpan, SpanTemplate
+from handrail_propagation.sender import (
+    attempt_of,
+    count,
+    delegator_of,
+    message_headers,
+    seconds_of,
+    sent_with,
+    span_context_of,
+)
 from handrail_propagation.trust import Trust, taken_from
 
 _log = logging.getLogger(__name__)
@@ -45,7 +54,6 @@ _dispatching: ContextVar[bool] = vars(amqp).get("_callback_publish_retry") or Co
 )
 _failing: ContextVar[bool] = ContextVar("handrail-calling-errbacks", default=False)
 _DELIVERY = otel_context.create_key("handrail-delivery")
-DELIVERY_COUNT: Final = "x-delivery-count"
 _MAX_CHARS: Final = 512
 """Longer names and ids are cut on spans; Celery's own have 36 characters, and AMQP carries 255."""
 
@@ -234,14 +242,6 @@ def _is_internal(result: object) -> bool:
     return result is not None and getattr(result, "internal", False) is True
 
 
-def message_headers(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the headers of a delivered message out of Celery's request; protocol 1 has them one level down."""
-    if "lang" in request:  # as every message of protocol 2
-        return request
-    nested = request.get("headers")
-    return nested if isinstance(nested, dict) else request  # neither is copied, for it may be huge
-
-
 def queue_of(request: dict[str, Any]) -> str | None:
     """Return the queue that a delivery was taken from, as the worker's main process knows it."""
     noted = request.get(names.REQUEST_CHOSEN_IDS)
@@ -253,43 +253,6 @@ def _destination(system: str, request: dict[str, Any]) -> str:
     """Return `messaging.destination.name` of a delivery; only RabbitMQ's names the queue beside an exchange."""
     queue = queue_of(request) if system == RABBITMQ else None
     return _bounded(destination_of_delivery(system, request.get("delivery_info"), queue))
-
-
-def sent_with(headers: dict[str, Any], trust: Trust) -> dict[str, Any]:
-    """Return what the sender of a message noted in it, as far as this consumer trusts the sender.
-
-    Where the time is all there is to note, the header is that: an integer, in microseconds since 1970.
-    """
-    sent = headers.get(names.HEADER_MESSAGE)
-    if type(sent) is int:
-        return {"at": sent}
-    if not isinstance(sent, dict):
-        return {}
-    return sent if trust == "continue" else {"at": sent.get("at")}
-
-
-def seconds_of(at: object) -> float | None:
-    """Return when a message was sent, in seconds since 1970, as its sender noted it: in seconds or microseconds."""
-    seconds = at / 1e6 if type(at) is int and at < 1 << 63 else at
-    return seconds if isinstance(seconds, float) and 0 < seconds < 1 << 33 else None
-
-
-def delegator_of(sent: object) -> SpanContext | None:
-    """Return who built what follows a task, as the sender of its message noted it."""
-    return _span_context(sent.get("from")) if isinstance(sent, dict) else None
-
-
-def attempt_of(request: dict[str, Any], sent: dict[str, Any]) -> int:
-    """Return which attempt at its message a delivery is, from 1; a broker that only says "redelivered" adds one."""
-    attempt = _count(sent["attempt"]) if "attempt" in sent else None
-    if not attempt:
-        attempt = (_count(request.get("retries")) or 0) + 1
-    # RabbitMQ's quorum queues count; others say "again" at most
-    again = _count(request[DELIVERY_COUNT]) if DELIVERY_COUNT in request else None
-    if again is None:
-        info = request.get("delivery_info")
-        again = 1 if isinstance(info, dict) and info.get("redelivered") else 0
-    return attempt + again
 
 
 def start_process_span(
@@ -313,7 +276,7 @@ def start_process_span(
     if messages.disabled:
         return NonRecordingSpan(parent)
     links = carrier.links_of(creation, trust)
-    if "retry_of" in sent and (before := _span_context(sent["retry_of"])) is not None:
+    if "retry_of" in sent and (before := span_context_of(sent["retry_of"])) is not None:
         links = *links, (before, carrier.RETRY_OF)
     info = request.get("delivery_info")
     root_id, parent_id, eta, expires = map(request.get, _READ)
@@ -327,7 +290,7 @@ def start_process_span(
         start_time,
         None if around is None else run_id_of(around),
         bool(info.get("redelivered")) if isinstance(info, dict) else False,
-        _count(request.get("retries")),
+        count(request.get("retries")),
         task_id if root_id == task_id else _bounded_text(root_id),
         _bounded_text(parent_id),
         _bounded_text(eta),
@@ -452,11 +415,3 @@ def _bounded_text(value: object) -> str:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and 0 <= value < 1 << 31 else None
-
-
-def _span_context(value: object) -> SpanContext | None:
-    return tracecontext.parse((value,), ()) if isinstance(value, str) else None

@@ -28,10 +28,11 @@ from opentelemetry.trace import (
 
 from handrail_propagation import arguments, carrier, chords, fanout, telemetry, tracecontext
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import DELIVERY_COUNT, Delivery, delegator_of, delivery_in
+from handrail_propagation.delivery import Delivery, delivery_in
 from handrail_propagation.destination import broker_system, destination_of_options
 from handrail_propagation.lineage import run_id_of
 from handrail_propagation.messagespan import Links, SpanTemplate
+from handrail_propagation.sender import DELIVERY_COUNT, delegator_of
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from opentelemetry import context
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import Delivery, seconds_of
+from handrail_propagation.delivery import Delivery
 from handrail_propagation.ids import choose
 from handrail_propagation.lineage import run_id_of
+from handrail_propagation.sender import seconds_of
 
 from .support.telemetry import record_nowhere
 

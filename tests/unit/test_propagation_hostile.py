@@ -12,7 +12,8 @@ from opentelemetry import context
 
 from handrail_harness.conformance.hostile import SHAPES
 from handrail_propagation import carrier
-from handrail_propagation.delivery import Delivery, delegator_of, message_headers, sent_with
+from handrail_propagation.delivery import Delivery
+from handrail_propagation.sender import delegator_of, message_headers, sent_with
 
 from .support.telemetry import record_nowhere
 

@@ -209,3 +209,22 @@ def test_importing_costs_no_sdk_and_no_celery() -> None:
         "print([name for name in ('celery', 'opentelemetry.sdk') if name in sys.modules])\n"
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_uninstrument_puts_back_what_celery_had() -> None:
+    """Each function of Celery's and kombu's that was replaced is its own again, and so are the defaults."""
+    import celery.app.trace
+    from celery.app.amqp import AMQP
+    from celery.backends.base import Backend
+    from celery.worker.request import Request
+    from kombu import Queue
+
+    def found() -> list[object]:
+        owners = (AMQP, Backend, Request, Queue, celery.app.trace)
+        return [dict(vars(owner)) for owner in owners] + [vars(AMQP)["as_task_v2"].__defaults__]
+
+    before = found()
+    instrument(tracer_provider=TracerProvider(), logger_provider=LoggerProvider())
+    assert all(now != then for now, then in zip(found(), before, strict=True))
+    uninstrument()
+    assert found() == before

@@ -17,17 +17,17 @@ from opentelemetry.trace import Span, SpanContext
 
 from handrail_propagation import carrier, telemetry
 from handrail_propagation import conventions as names
-from handrail_propagation.delivery import (
+from handrail_propagation.destination import (
+    connection_system,
+    destination_name,
+    destination_of_delivery,
+)
+from handrail_propagation.sender import (
     DELIVERY_COUNT,
     attempt_of,
     message_headers,
     seconds_of,
     sent_with,
-)
-from handrail_propagation.destination import (
-    connection_system,
-    destination_name,
-    destination_of_delivery,
 )
 from handrail_propagation.trust import Trust, taken_from
 
