@@ -279,7 +279,12 @@ def count_instructions(variant: str, count: int) -> tuple[int, int]:
         pair = Pair(variant, redis_url, sink, folder, prefix)
         pair.run(count, timeout=900)
         pair.close()
-        total = sum(map(instructions_in, folder.glob("cachegrind.out.*")))
+        counted = list(folder.glob("cachegrind.out.*"))
+        if len(counted) < 3:
+            raise SystemExit(
+                f"{variant}: producer, worker and pool child have left {len(counted)} counts only"
+            )
+        total = sum(map(instructions_in, counted))
         return total, forward_instructions(pair.spool, sink, folder) if pair.spool.exists() else 0
 
 

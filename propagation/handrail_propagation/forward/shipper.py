@@ -70,7 +70,8 @@ class Shipper:
         """What the ledger on disk says."""
         self.trouble = ""
         """Why the last attempt did not go through; empty when it did."""
-        self._signals = destination.transport.signals
+        # By number: an Enum's member is hashed by a method of Python's
+        self._wanted = [signal in destination.transport.signals for signal in Signal]
         self._max_bytes = destination.max_bytes
         self._stop = stop
         self._quarantine = quarantine
@@ -198,7 +199,7 @@ class Shipper:
     # --- Sending ----------------------------------------------------------------------------------------------
 
     def _add(self, signal: Signal, item: Item) -> None:
-        if signal not in self._signals:
+        if not self._wanted[signal]:
             return
         batch = self._batch[signal]
         batch.append(item)

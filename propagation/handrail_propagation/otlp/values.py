@@ -136,10 +136,11 @@ class Attributes:
         """Return the fields; raises `Unusual` for anything that the stock encoder had better look at."""
         if type(items) is BoundedAttributes:
             items = items._dict  # its own iterator makes two Python calls an item
-        elif not items:
-            return b""
-        elif type(items) not in _MAPPINGS:
-            raise Unusual
+        elif type(items) is not dict:
+            if not items:
+                return b""
+            if type(items) not in _MAPPINGS:
+                raise Unusual
         if depth > MAX_DEPTH:
             raise Unusual
         parts: list[bytes] = []
