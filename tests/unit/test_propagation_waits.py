@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrail_propagation.delivery import _utc_text
+from handrail_propagation.processspan import _utc_text
 
 
 @given(st.floats(min_value=1e-9, max_value=2.0**33 - 1) | st.integers(1, 2**33 - 1).map(float))
