@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 from celery import states
 from celery.app import amqp
@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanContext
 from handrail_propagation import baggage, carrier, chords, telemetry, tracecontext
 from handrail_propagation import conventions as names
 from handrail_propagation.messagespan import MessageSpan
-from handrail_propagation.processspan import destination_of, queue_of, start_process_span
+from handrail_propagation.processspan import claim_end, destination_of, queue_of, start_process_span
 from handrail_propagation.sender import (
     attempt_of,
     delegator_of,
@@ -38,6 +38,8 @@ _dispatching: ContextVar[bool] = vars(amqp).get("_callback_publish_retry") or Co
     "_never_dispatching", default=False
 )
 _failing: ContextVar[bool] = ContextVar("handrail-calling-errbacks", default=False)
+_GEVENTS_TIME_LIMIT: Final = "gevent.timeout.Timeout"
+"""What gevent's pool raises inside of a task that has reached its hard time limit."""
 _DELIVERY = otel_context.create_key("handrail-delivery")
 
 
@@ -160,10 +162,13 @@ class Delivery:
         """Leave the context and close the span, with what Celery returned or raised."""
         try:
             otel_context.detach(self.token)
+            if error is not None and not isinstance(error, Exception) and self._is_watched():
+                return  # this child is going down, and the worker's main process records how
+            if not claim_end(self.request):
+                return  # it was terminated or ran out of time in this process, which has recorded that
             if error is not None:
-                if isinstance(error, Exception) or not self._is_watched():
-                    self.close(carrier.error_type(error))
-                # else this child is going down, and the worker's main process records how
+                kind = carrier.error_type(error)
+                self.close(names.ERROR_TIME_LIMIT if kind == _GEVENTS_TIME_LIMIT else kind)
             elif (
                 outcome[1] is None  # as nearly all end: nothing to say but this
                 and type(self.span) is MessageSpan

@@ -24,6 +24,7 @@ from handrail_propagation import telemetry, tracecontext
 from handrail_propagation.delivery import Delivery
 from handrail_propagation.destination import broker_system
 from handrail_propagation.ids import choose
+from handrail_propagation.processspan import claim_end, is_ended
 from handrail_propagation.trust import taken_from
 
 _log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def _rejected(sender: Any = None, message: Any = None, **_: Any) -> None:
 
 def _record(request: Any, kind: str, *, abandoned: str | None = None) -> Delivery | None:
     """Record the end of one delivery, once, whatever else Celery calls about it; its context is then current."""
-    if vars(request).get("_handrail_recorded"):
+    if vars(request).get("_handrail_recorded") or is_ended(request.request_dict):
         return None
     request._handrail_recorded = True
     start = int(request.time_start * 1e9) if request.time_start else None
@@ -182,6 +183,7 @@ def _record(request: Any, kind: str, *, abandoned: str | None = None) -> Deliver
     delivery = Delivery(
         task, broker_system(request.app), request.type, request.id, request.request_dict, start
     )
+    claim_end(request.request_dict)
     if abandoned is not None:
         delivery.span.set_attribute(names.ABANDONED, True)
         delivery.span.set_attribute(names.ABANDONED_REASON, abandoned)

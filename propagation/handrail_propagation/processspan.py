@@ -38,6 +38,27 @@ def queue_of(request: dict[str, Any]) -> str | None:
     return queue if isinstance(queue, str) else None
 
 
+def claim_end(request: dict[str, Any]) -> bool:
+    """Return whether the end of a delivery is the caller's to record; after that it is nobody's.
+
+    Where tasks run in the worker's own process (gevent, solo, threads) both the task and Celery around it have a word:
+    of a greenlet that is killed, say. They share the request, whose chosen ids are used up by the first. A pool child
+    has a copy, and who records its end is decided by `Delivery.end`.
+    """
+    chosen = request.get(names.REQUEST_CHOSEN_IDS)
+    if type(chosen) is tuple:
+        if not chosen[1]:
+            return False
+        request[names.REQUEST_CHOSEN_IDS] = (chosen[0], b"", chosen[2])
+    return True
+
+
+def is_ended(request: dict[str, Any]) -> bool:
+    """Whether somebody in this process has claimed the end of a delivery."""
+    chosen = request.get(names.REQUEST_CHOSEN_IDS)
+    return type(chosen) is tuple and not chosen[1]
+
+
 def destination_of(system: str, request: dict[str, Any]) -> str:
     """Return `messaging.destination.name` of a delivery; only RabbitMQ's names the queue beside an exchange."""
     queue = queue_of(request) if system == RABBITMQ else None

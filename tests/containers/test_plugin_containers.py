@@ -130,6 +130,7 @@ def killed(pytester: pytest.Pytester, *arguments: str) -> tuple[int, str]:
         child, holder, label = ready.read_text(encoding="utf-8").split()
         os.kill(int(holder), signal.SIGKILL)
         os.killpg(session.pid, signal.SIGKILL)
+    wait_for(lambda: not alive(int(holder)), what="the end of who started the containers")
     return int(child), label
 
 

@@ -112,6 +112,19 @@ def test_a_final_breach_ends_the_wait_at_once() -> None:
     assert "conventions: status is OK" in settled.explain()
 
 
+def test_a_final_breach_may_wait_for_what_explains_it() -> None:
+    """With a grace the wait ends as soon as nothing new comes, or at its end, and not when the run is closed."""
+    spans, _, _ = worker_without_tracing(cleanup_run().spans, first)
+    broken, _, _ = status_ok(spans, first)
+    quiet = settle(MemorySource(broken), TRACE, deadline=60, quiet=0.2, grace=30)
+    assert quiet.ended_by == "final_breach"
+    assert 0.2 <= quiet.waited < 30
+    assert [condition.name for condition in quiet.open_conditions] == ["handoffs_received"]
+    restless = settle(MemorySource(broken), TRACE, deadline=60, quiet=30, grace=0.2)
+    assert 0.2 <= restless.waited < 30
+    assert [condition.name for condition in restless.open_conditions] == ["handoffs_received", "quiet"]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"invariants": UNIFYING}, {"waivers": [waive("conventions", reason="an exporter of another team")]}],

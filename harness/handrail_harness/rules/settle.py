@@ -1,7 +1,7 @@
 """Waiting for a run to come to rest: until it is closed, not until so many spans have arrived.
 
 Closed means: its root has ended, no span hangs below one that is still open, every message sent was received, and
-nothing new has come for a while. A breach that no further span can mend ends the wait at once.
+nothing new has come for a while. A breach that no further span can mend ends the wait early.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def settle(
     *,
     deadline: float,
     quiet: float = QUIET,
+    grace: float = 0.0,
     invariants: Collection[InvariantName] = NAMES,
     waivers: Sequence[Waiver] = (),
     clues: Mapping[str, Clue] | None = None,
@@ -93,8 +94,10 @@ def settle(
 
     `trace` is a trace id, the beginning of one, a run id, or `None` for the latest trace. `quiet` is for how many
     seconds nothing new may have come. A final breach of one of `invariants` (default: all) that no waiver excuses
-    ends the wait. `clues` are asked when the run is not closed, each for its lines. Raises `SourceError` when
-    the source cannot be read, `TraceNotFound` when nothing arrives and `trace` is `None`.
+    ends the wait, at once or, with `grace`, as soon as nothing new comes, at most so many seconds later: what
+    explains a breach often arrives right behind it. `clues` are asked when the run is not closed, each for its lines.
+
+    Raises `SourceError` when the source cannot be read, `TraceNotFound` when nothing arrives and `trace` is `None`.
     """
     watch = _Watch(quiet)
     while True:
@@ -106,7 +109,7 @@ def settle(
             report = examine_run(RunSpans(source.name, trace or "", "", (), (), ()))
         watch.look(report)
         final = tuple(breach for breach in report.final_breaches if breach.invariant in invariants)
-        if final:
+        if final and (watch.is_quiet or watch.breached() >= grace):
             return Settled(report, "final_breach", watch.elapsed(), watch.open(), final, _ask(clues))
         if not watch.open():
             return Settled(report, "closed", watch.elapsed())
@@ -142,11 +145,24 @@ class _Watch:
         self._quiet = quiet
         self._began = self._changed = time.monotonic()
         self._open: dict[ConditionName, tuple[str, float]] | None = None
+        self._breached: float | None = None
         self._seen: frozenset[Key] = frozenset()
 
     def elapsed(self) -> float:
         """Seconds since the wait began."""
         return time.monotonic() - self._began
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing new has come for a while."""
+        return "quiet" not in (self._open or {})
+
+    def breached(self) -> float:
+        """Seconds since this was asked first."""
+        now = time.monotonic()
+        if self._breached is None:
+            self._breached = now
+        return now - self._breached
 
     def look(self, report: Report) -> None:
         """Take note of what holds now."""

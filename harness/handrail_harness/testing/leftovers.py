@@ -45,7 +45,9 @@ class Entry:
         if self.namespace != _namespace():
             return True
         with contextlib.suppress(psutil.Error):
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
+            process = psutil.Process(self.pid)
+            is_it = abs(process.create_time() - self.started) < 1.0
+            return is_it and process.status() != psutil.STATUS_ZOMBIE
         return False
 
 

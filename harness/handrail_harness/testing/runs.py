@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 _WAIVED_PATIENCE = 2.0  # seconds
+_GRACE = 2.0  # seconds that a breach may wait for spans which say why
 
 
 class Run(Queries, AbstractContextManager["Run"]):
@@ -223,6 +224,7 @@ class Run(Queries, AbstractContextManager["Run"]):
             self.trace_id,
             deadline=deadline,
             quiet=self._session.quiet,
+            grace=_GRACE,
             invariants=wanted,
             waivers=tuple(self._waivers),
             clues=self._session.surroundings.clues(),

@@ -142,4 +142,5 @@ def test_faults_reach_worker_processes(project: Project) -> None:
     done = project("ops", FAULTS, "handrail_app = ops:ops").runpytest_subprocess()
     done.assert_outcomes(passed=2, failed=2)
     causes = [line.partition("cause: ")[2].partition(":")[0] for line in done.outlines if "cause: " in line]
-    assert causes == ["header missing", "header unparsable"]
+    # Where pytest takes itself to be in CI its summary has the messages once more
+    assert list(dict.fromkeys(causes)) == ["header missing", "header unparsable"]

@@ -81,6 +81,20 @@ def test_ends_in_the_task(scene: Scene) -> None:
     assert "secret text" not in repr(list(found.values()))
 
 
+def test_a_greenlet_that_is_killed_ends_once(scene: Scene, tmp_path: Path) -> None:
+    """Where a task runs in the worker's own process, of the two that could record its end one does."""
+    started = tmp_path / "started"
+    worker = scene.worker("gevent")
+    terminated = send(scene, "terminated", "sleeps", 60, str(started))
+    worker._running().wait_until(started.exists, what="the task", timeout=20)
+    scene.app.control.revoke(terminated.id, terminate=True)
+    send(scene, "hard limit", "sleeps", 20, time_limit=1)
+    send(scene, "plain", "add", 1, 2)
+    found = expect(scene, {"terminated": "terminated", "hard limit": "time_limit", "plain": None})
+    assert found["terminated"].attributes[names.ABANDONED] is True
+    assert "not recorded" not in worker.log()
+
+
 @over("redis", "rabbitmq")
 def test_ends_before_and_around_the_task(scene: Scene, tmp_path: Path) -> None:
     """Expired, revoked, unknown, unreadable, terminated, killed by its time limit: the main process records them."""
