@@ -17,7 +17,7 @@ from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.process import Spool
 from handrail_propagation.spool.reader import is_alive, read, segments, survey
 from handrail_propagation.spool.record import Damage, Kind, Record
-from handrail_propagation.spool.writer import Keep, NotRecorded, Writer
+from handrail_propagation.spool.writer import HELD, Keep, NotRecorded, Writer
 
 
 def _payloads(folder: Path, kind: Kind = Kind.LOG) -> list[bytes]:
@@ -409,7 +409,10 @@ def test_an_exception_from_a_signal_leaves_the_account_exact(tmp_path: Path) -> 
 
 
 def test_a_record_from_a_signal_handler_is_not_torn_into_another(tmp_path: Path) -> None:
-    """A handler that interrupts this thread in the middle of an append gets its record in behind the first."""
+    """A handler that interrupts this thread in the middle of an append gets its record in behind the first.
+
+    Nothing of it counts as dropped, be it only a read, and nothing as safe before it is written.
+    """
 
     class Reentrant(Files):
         again = True
@@ -417,13 +420,16 @@ def test_a_record_from_a_signal_handler_is_not_torn_into_another(tmp_path: Path)
         def write(self, descriptor: int, data: bytes) -> int:
             if self.again and b"outer" in data:
                 self.again = False
-                assert writer.append(Kind.LOG, b"from the handler") == 0
+                assert writer.append(Kind.LOG, b"from the handler", keep=Keep.DROPPABLE) == HELD
+                with pytest.raises(NotRecorded):
+                    writer.sync(HELD)
             return super().write(descriptor, data)
 
     writer = Writer(tmp_path, b"", files=Reentrant())
     writer.append(Kind.LOG, b"outer")
     writer.append(Kind.LOG, b"next")
     assert _payloads(tmp_path) == [b"outer", b"from the handler", b"next"]
+    assert (writer.dropped, writer.held) == (0, 0)
     writer.close()
 
 

@@ -27,6 +27,8 @@ DEFAULT_MAX_SIZE: Final = 256 << 20
 SEGMENT_SIZE: Final = 4 << 20
 _RETRY_AFTER: Final = 0.2
 """Seconds until a full or failing disk is looked at again for a record that may be dropped."""
+HELD: Final = -1
+"""In place of a record's number: it is written with the next one. Nothing counts as safe before that."""
 _HELD_RECORDS: Final = 1000
 _HELD_BYTES: Final = 4 << 20
 
@@ -110,16 +112,15 @@ class Writer:
         return len(self._held)
 
     def append(self, kind: Kind, payload: bytes, *, origin: bytes = b"", keep: Keep = Keep.ALWAYS) -> int:
-        """Write one record; return its number, or 0 when it was dropped or is held until there is room.
+        """Write one record; return its number, `HELD` or 0: dropped, or held until there is room.
 
         `origin` is the payload of the origin record that this one belongs to. Never raises for a disk that is
         full or fails: that is counted and logged.
         """
         with self._lock:
             if self._busy:
-                # A signal handler that interrupted this thread in the middle of an append
-                self._hold(_Held(kind, origin, payload), keep)
-                return 0
+                # A signal handler that interrupted this thread in the middle of an append: right behind that one
+                return HELD if self._hold(_Held(kind, origin, payload), Keep.ALWAYS) else 0
             self._busy = True
             try:
                 segment = self._segment
@@ -357,7 +358,8 @@ class Writer:
             self._complain(f"{self.folder}: {error.strerror}")
         return self._used
 
-    def _hold(self, record: _Held, keep: Keep, error: OSError | None = None) -> None:
+    def _hold(self, record: _Held, keep: Keep, error: OSError | None = None) -> bool:
+        """Keep a record in memory, or drop it; return whether it was kept."""
         reason = f"{self.folder}: {error.strerror}" if error else f"{self.folder} is full"
         size = len(record.payload)
         if (
@@ -366,9 +368,10 @@ class Writer:
             or self._held_bytes + size > _HELD_BYTES
         ):
             self._drop(reason)
-            return
+            return False
         self._held.append(record)
         self._held_bytes += size
+        return True
 
     def _write_held(self) -> bool:
         """Write what waits in memory, oldest first; return whether nothing waits any more."""
