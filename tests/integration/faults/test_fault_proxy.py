@@ -206,11 +206,11 @@ def test_a_target_that_is_gone_breaks_the_connection() -> None:
     """Nothing listens behind the proxy: a client is connected, and then reset."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        with (
-            FaultProxy(f"127.0.0.1:{nobody.getsockname()[1]}") as proxy,
-            _connect(proxy) as connection,
-        ):
-            _rest(connection)
+        with FaultProxy(f"127.0.0.1:{nobody.getsockname()[1]}") as proxy:
+            # As early as in `connect`, where the proxy is quick
+            with pytest.raises(ConnectionResetError), _connect(proxy) as connection:
+                connection.recv(1)
+            assert proxy.accepted == 1
 
 
 def test_a_broker_behind_it(redis_url: str) -> None:
