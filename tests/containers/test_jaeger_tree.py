@@ -66,7 +66,7 @@ def test_run_over_three_workers_is_one_tree(finished: FinishedRun, source: Sourc
     assert not forest.duplicates
     assert delegations(forest) == {("planner", "scout"): 1, ("scout", "scribe"): 1, ("planner", "scribe"): 2}
     report = check(source, finished.trace_id)
-    assert report.unified, report.document()
+    assert report.unified, report.problems()
     assert not report.findings
 
 

@@ -189,7 +189,7 @@ def test_what_ends_a_run(
     assert isinstance(outcome, Failed)
     assert outcome.error_type == error_type
     assert said in outcome.message
-    assert report.unified, report.document()
+    assert report.unified, report.problems()
     assert "canary" not in outcome.message + repr(report.forest.spans) + crew.workers[0].log()
 
 

@@ -70,7 +70,7 @@ def test_killed_in_an_effect(crew: Crew, sent: dict[str, Sent]) -> None:
     assert (outcome.call.tool, outcome.call.touches) == ("fatal", (f"log://{key}",))
     assert effects(crew, key) == [1, 1, 0]
     report = crew.report(job, spans=lambda spans: sum("fatal" in span.name for span in spans) == 2)
-    assert report.unified, report.document()
+    assert report.unified, report.problems()
     killed, span = tools(report, "fatal")
     assert killed.attributes[names.ABANDONED] is True
     assert killed.attributes[names.ERROR_TYPE] == names.ERROR_WORKER_LOST
@@ -96,7 +96,7 @@ def test_killed_in_what_may_run_again(crew: Crew, sent: dict[str, Sent], tool: s
     assert effects(crew, key) == [1, 2, 1]
     # The killed attempt is there, with what it had done: siblings under one send
     report = crew.report(job, spans=lambda spans: sum(span.kind == "consumer" for span in spans) == 2)
-    assert report.unified, report.document()
+    assert report.unified, report.problems()
     attempts = [span for span in report.forest.spans if span.kind == "consumer"]
     assert [attempts[0].parent_span_id] * 2 == [span.parent_span_id for span in attempts]
     last = segments(report, "hand")[-1]

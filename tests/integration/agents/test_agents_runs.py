@@ -141,7 +141,7 @@ def test_failure_of_a_child_reaches_the_parent(crew: Crew, key: str) -> None:
 def test_unknown_agent_on_the_workers_side(crew: Crew) -> None:
     """A hand-off to a queue whose worker lacks that agent ends as `Failed` at the sender, which says so."""
     outcome, report = crew.run("lost")
-    assert report.unified, report.document()
+    assert report.unified, report.problems()
     assert report.sound, report.problems()
     assert isinstance(outcome, Done)
     kind, message = outcome.value
