@@ -25,7 +25,7 @@ from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.identity import Identity
-from handrail_propagation.spool.reader import segments
+from handrail_propagation.spool.reader import SegmentFile, segments
 from handrail_propagation.spool.record import Kind
 from handrail_propagation.spool.writer import Writer
 
@@ -254,6 +254,33 @@ def test_a_child_that_is_gone_has_the_main_process_s_word(tmp_path: Path) -> Non
         reasons = [pair.value.string_value for pair in span.attributes if pair.key == names.ABANDONED_REASON]
         assert reasons == ["signal 9 (SIGKILL)"]
         assert span.end_time_unix_nano == 2000
+    main.writer.abandon()
+    forward(tmp_path, there)
+    assert len(there.spans) == 2
+    assert account(tmp_path).total.pending == 0
+
+
+def test_a_verdict_is_not_read_before_the_start_that_it_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that begins and dies between two looks at the folder has its one end, the main process's word."""
+    main, there = Scene(tmp_path), There()
+    children: list[Scene] = []
+    main.span("before")
+
+    def look_and_be_overtaken(folder: Path) -> dict[int, list[SegmentFile]]:
+        found = segments(folder)
+        if not children:
+            children.append(Scene(tmp_path))
+            key = children[0].span("process", ended=False)
+            children[0].writer.abandon()
+            main.end(key, "process", abandoned="signal 9 (SIGKILL)")
+        return found
+
+    monkeypatch.setattr(shipping, "segments", look_and_be_overtaken)
+    forward(tmp_path, there)
+    forward(tmp_path, there)
+    assert [span.name for span in there.spans] == ["before", "process"]
     main.writer.abandon()
     forward(tmp_path, there)
     assert len(there.spans) == 2

@@ -34,14 +34,19 @@ class Deaths:
         if len(self._ended) >= _REMEMBERED:
             self._ended_before, self._ended = self._ended, set()
 
-    def decide(self, streams: Iterable[Stream], gone: Collection[int]) -> Iterator[Item]:
+    def decide(
+        self, streams: Iterable[Stream], gone: Collection[int], due: Collection[bytes]
+    ) -> Iterator[Item]:
         """Yield those verdicts that stand, once everything that there was has been read; `gone` are writers.
 
+        `due` are the spans whose verdicts had been read before the last look at all writers: their starts are known.
         One about a span that is still open in a living process waits: that process may end it yet.
         """
         streams = list(streams)
         for stream in streams:
             for key, verdict in list(stream.verdicts.items()):
+                if key not in due:
+                    continue
                 owner = next((one for one in streams if one is not stream and key in one.opens), None)
                 if owner is not None and owner.writer not in gone:
                     continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -118,7 +118,10 @@ class Shipper:
             if stream.closed:
                 continue
             stream.read(sizes[writer], self._add, alive=writer not in gone)
-        for item in self._deaths.decide(self.streams.values(), gone):
+        due = {key for stream in self.streams.values() for key in stream.verdicts}
+        if due:
+            self._look_again(gone)
+        for item in self._deaths.decide(self.streams.values(), gone, due):
             self._add(Signal.TRACES, item)
         for writer in gone:
             stream = self.streams[writer]
@@ -135,6 +138,16 @@ class Shipper:
         )
         self._watch = watch
         return self.ledger.delivered != before
+
+    def _look_again(self, gone: Collection[int]) -> None:
+        """Read what came meanwhile: the start that a verdict is about was there first, but maybe behind our first look.
+
+        Verdicts that come to light only now are for the next round.
+        """
+        for writer, files in segments(self.folder).items():
+            stream = self._stream(writer)
+            if writer not in gone and not stream.closed:
+                stream.read({file: file.size() for file in files}, self._add, alive=True)
 
     @property
     def is_quiet(self) -> bool:
