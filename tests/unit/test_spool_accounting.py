@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from handrail_harness.cli.app import app
+from handrail_propagation.spool import accounting
 from handrail_propagation.spool.accounting import Account, account
 from handrail_propagation.spool.ledger import Entry, Ledger, load_all
-from handrail_propagation.spool.reader import Cursor, read, segments
+from handrail_propagation.spool.reader import Cursor, WriterState, read, segments, survey
 from handrail_propagation.spool.record import Kind, Record
+from handrail_propagation.spool.segments import path_of
 from handrail_propagation.spool.writer import Writer
 
 
@@ -109,6 +112,55 @@ def test_a_ledger_that_is_rubbish_delivers_again(tmp_path: Path, caplog: pytest.
     assert load_all(tmp_path) == []
     assert "delivered again" in caplog.text
     assert account(tmp_path).total.pending == writer.recorded
+
+
+def test_what_is_delivered_while_it_is_counted_is_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often segments are delivered and deleted during a count, none of their records is taken for lost."""
+    writer = _written(tmp_path, 1000)
+    left = [file for file in segments(tmp_path)[writer.id] if file.index > 1]
+    assert len(left) > 10
+
+    def meanwhile(folder: Path, after: Mapping[int, Cursor]) -> list[WriterState]:
+        """The ledgers have been read; now the next segment but one begins to be delivered, and one goes."""
+        ledger = Ledger("there")
+        first = next(item for item in read(left[0]) if isinstance(item, Record))
+        ledger.writers[writer.id] = Entry(Cursor(left[0].index, first.end, first.sequence))
+        ledger.save(folder)
+        path_of(folder, writer.id, left[0].index - 1).unlink()
+        del left[0]
+        return survey(folder, after)
+
+    monkeypatch.setattr(accounting, "survey", meanwhile)
+    for _ in range(2):
+        found = account(tmp_path)
+        assert (found.total.recorded, found.total.quarantined) == (writer.recorded, 0)
+        assert 0 < found.total.delivered < writer.recorded
+        assert not found.writers[0].lost
+        _exact(found)
+
+
+def test_who_comes_while_others_are_counted_is_counted_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer of which the ledgers say something that was not there when the folder was read makes no minus."""
+    _written(tmp_path, 5)
+
+    def meanwhile(folder: Path, after: Mapping[int, Cursor]) -> list[WriterState]:
+        states = survey(folder, after)
+        writer = _written(folder, 10)
+        ledger = Ledger("there")
+        ledger.writers[writer.id] = Entry(_cursor(folder, writer.id, writer.recorded))
+        ledger.save(folder)
+        return states
+
+    monkeypatch.setattr(accounting, "survey", meanwhile)
+    found = account(tmp_path)
+    assert [line.recorded for line in found.writers] == [8]
+    assert [line.pending for line in found.by_destination] == [8]
+    monkeypatch.undo()
+    assert account(tmp_path).total.recorded == 8 + 13
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

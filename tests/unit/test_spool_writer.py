@@ -463,6 +463,25 @@ def test_every_damaged_byte_is_found_and_fatal_nowhere(tmp_path: Path) -> None:
         assert [(found.path, found.damage.offset) for found in state.damages] == [(path, before)]
 
 
+def test_a_segment_that_grows_while_it_is_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that a living writer appends between the reader's calls is read, or left for the next time."""
+    writer = Writer(tmp_path, b"")
+    writer.append(Kind.LOG, b"one")
+    look = os.fstat
+
+    def meanwhile(descriptor: int) -> os.stat_result:
+        writer.append(Kind.LOG, b"another")
+        return look(descriptor)
+
+    monkeypatch.setattr("handrail_propagation.spool.reader.os.fstat", meanwhile)
+    ((file,),) = segments(tmp_path).values()
+    assert [item for item in read(file) if isinstance(item, Damage)] == []
+    monkeypatch.undo()
+    writer.close()
+
+
 def test_a_foreign_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     """What is no segment is not read; a segment of rubbish is damage, not an error."""
     (tmp_path / "notes.txt").write_text("hello")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from handrail_propagation.spool import ledger
 from handrail_propagation.spool.ledger import Entry, Ledger
-from handrail_propagation.spool.reader import Place, WriterState, segments, survey
+from handrail_propagation.spool.reader import Cursor, Place, WriterState, segments, survey
+from handrail_propagation.spool.segments import parse_name
 
 _TRIES: Final = 5
+_LOOKS: Final = 100
+"""A look takes a few milliseconds; ledgers change four times a second."""
 
 
 @dataclass(slots=True)
@@ -132,31 +135,53 @@ def account(folder: Path) -> Account:
 
     Processes go on writing and forwarding meanwhile: it is the account of one moment.
     """
+    # Segments go meanwhile, which takes as long as the reading does: what is read first and has been delivered when
+    # the ledgers are looked at once more is delivered. What comes meanwhile is no part of it
+    ledgers, present = _progress(folder)
     for _ in range(_TRIES):
-        ledgers = ledger.load_all(folder)
-        present = segments(folder)
+        states = survey(
+            folder, {writer: entry.cursor for writer, entry in _settled(ledgers, present).items()}
+        )
+        ledgers, present = _progress(folder)
+        for one in ledgers:
+            for writer in present - {state.id for state in states}:
+                one.writers.pop(writer, None)
+        states = [state for state in states if state.id in present]
         settled = _settled(ledgers, present)
-        states = survey(folder, {writer: entry.cursor for writer, entry in settled.items()})
-        if (
-            ledger.load_all(folder) == ledgers
-        ):  # else segments may be gone that the ledgers still held pending
-            break
+        if all(state.after.sequence <= _cursor(settled, state).sequence for state in states):
+            break  # else a ledger was put aside, and what it had settled has not been read
     lines = [_line(state, settled.get(state.id, Entry())) for state in states]
     finished = _finished(ledgers, present)
     total = Line()
     for line in (finished, *lines):
         total.add(line)
     size = sum(segment.size() for state in states for segment in state.segments)
-    oldest = min((state.oldest for state in states if state.oldest), default=0)
+    waiting = [state for state in states if state.recorded > _cursor(settled, state).sequence]
+    oldest = min((state.oldest for state in waiting if state.oldest), default=0)
     return Account(
         folder, total, finished, lines, [_destination(one, total) for one in ledgers], size, oldest
     )
+
+
+def _progress(folder: Path) -> tuple[list[Ledger], set[int]]:
+    """Return the ledgers, and the writers of which there were segments when they were as they are."""
+    ledgers = ledger.load_all(folder)
+    for _ in range(_LOOKS):
+        present = set(segments(folder))
+        before, ledgers = ledgers, ledger.load_all(folder)
+        if ledgers == before:
+            break
+    return ledgers, present
 
 
 def _destination(one: Ledger, total: Line) -> DestinationLine:
     quarantined = one.finished.quarantined + sum(entry.quarantined for entry in one.writers.values())
     pending = total.recorded - one.delivered - quarantined
     return DestinationLine(one.destination, one.delivered, pending, quarantined, one.declined)
+
+
+def _cursor(settled: Mapping[int, Entry], state: WriterState) -> Cursor:
+    return settled.get(state.id, Entry()).cursor
 
 
 def _settled(ledgers: list[Ledger], present: Container[int]) -> dict[int, Entry]:
@@ -186,17 +211,32 @@ def _finished(ledgers: list[Ledger], present: Container[int]) -> Line:
 
 
 def _line(state: WriterState, entry: Entry) -> WriterLine:
+    cursor = entry.cursor
+    lost = [
+        range(max(numbers.start, cursor.sequence + 1), numbers.stop)
+        for numbers in state.lost
+        if numbers[-1] > cursor.sequence
+    ]
+    recorded = max(state.recorded, cursor.sequence)
+    # Each number that was read is one of an intact record, or lost
+    missing = sum(map(len, lost))
     return WriterLine(
-        recorded=state.recorded,
+        recorded=recorded,
         delivered=entry.delivered,
-        pending=state.intact + entry.opens,
-        quarantined=entry.quarantined + state.quarantined,
+        pending=recorded - cursor.sequence - missing + entry.opens,
+        quarantined=entry.quarantined + missing,
         dropped=max(state.dropped, entry.dropped),
         writer=state.id,
         pid=state.identity.pid,
         host=state.identity.host,
         alive=state.alive,
         closed=state.closed,
-        damages=state.damages,
-        lost=state.lost,
+        damages=[place for place in state.damages if _position(place) > (cursor.index, cursor.offset)],
+        lost=lost,
     )
+
+
+def _position(place: Place) -> tuple[int, int]:
+    """Return the index of the segment that a damage is in, and where it ends there."""
+    name = parse_name(place.path.name)
+    return (name[1] if name else 0), place.damage.end

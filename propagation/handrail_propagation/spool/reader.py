@@ -127,14 +127,14 @@ def read(segment: SegmentFile, offset: int = 0) -> Iterator[Record | Damage]:
     """
     try:
         with segment.path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size - offset  # now: a living writer goes on meanwhile
             file.seek(offset)
-            data = file.read(MAX_FILE)
-            rest = os.fstat(file.fileno()).st_size - offset - len(data)
+            data = file.read(max(0, min(size, MAX_FILE)))
     except FileNotFoundError:
         return
     yield from scan(data, base=offset, writer=segment.writer)
-    if rest > 0:
-        yield Damage("checksum", offset + len(data), offset + len(data) + rest)
+    if size > MAX_FILE:
+        yield Damage("checksum", offset + len(data), offset + size)
 
 
 def survey(folder: Path, after: Mapping[int, Cursor] | None = None) -> list[WriterState]:
