@@ -225,6 +225,36 @@ def test_open_spans_outlive_their_segment(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.open"))
 
 
+def test_a_writer_that_was_taken_for_gone_is_gone_on_with(tmp_path: Path) -> None:
+    """A process of another pid namespace closes its segment and then opens another: that one is not deleted unread."""
+    scene = Scene(tmp_path)
+    there = There()
+    scene.span("early")
+    scene.writer.close()
+
+    class Late(Files):
+        is_over = False
+
+        def replace(self, path: Path, unfinished: Path, data: bytes) -> None:
+            super().replace(path, unfinished, data)
+            if b'"closed": true' in data and not self.is_over:
+                self.is_over = True  # the ledger says that the writer is gone; nothing is deleted yet
+                scene.span("late")
+
+    forwarder = Forwarder(tmp_path, [Destination("one", there)], files=Late())
+    assert forwarder.elect()
+    for _ in range(3):
+        forwarder.shippers[0].round(patient=False)
+    assert [span.name for span in there.spans] == ["early", "late"]
+    scene.writer.close()
+    for _ in range(2):
+        forwarder.shippers[0].round(patient=False)
+    forwarder.stop()
+    found = account(tmp_path)
+    assert (found.total.recorded, found.total.delivered) == (scene.writer.recorded, scene.writer.recorded)
+    assert not segments(tmp_path)
+
+
 def test_a_child_that_ends_its_span_after_all_is_right(tmp_path: Path) -> None:
     """The main process calls a child lost that then ends its span: one end arrives, the child's own."""
     child, main, there = Scene(tmp_path), Scene(tmp_path), There()

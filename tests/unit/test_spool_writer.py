@@ -482,6 +482,60 @@ def test_a_segment_that_grows_while_it_is_read_is_not_damaged(
     writer.close()
 
 
+def test_a_living_writer_holds_a_lock_at_any_time(tmp_path: Path) -> None:
+    """Between two segments, too: in another pid namespace the lock is all that says that a process lives."""
+
+    class Looking(Files):
+        def __init__(self) -> None:
+            self.alive: list[bool] = []
+
+        def create(self, path: Path) -> int:
+            self.alive += [is_alive(files) for files in segments(tmp_path).values()]
+            return super().create(path)
+
+    files = Looking()
+    writer = Writer(tmp_path, b"", segment_size=4096, files=files)
+    for _ in range(100):
+        writer.append(Kind.LOG, b"x" * 100)
+    assert len(files.alive) > 2
+    assert all(files.alive)
+    writer.close()
+    ((*_, last),) = segments(tmp_path).values()
+    assert not last.is_locked()
+
+
+def test_no_segment_is_used_again_after_an_error_however_new_it_is(tmp_path: Path) -> None:
+    """The second of two errors meets a segment that was made for this record: nothing is appended to that either."""
+
+    class Broken(Files):
+        def __init__(self) -> None:
+            self.errors = 0
+            self.failed: set[int] = set()
+            self.written: list[int] = []
+
+        def write(self, descriptor: int, data: bytes) -> int:
+            file = os.fstat(descriptor).st_ino
+            self.written.append(file)
+            if self.errors and data[5] != Kind.WRITER:
+                self.errors -= 1
+                self.failed.add(file)
+                self.written.clear()
+                raise OSError(errno.EIO, "broken")
+            return super().write(descriptor, data)
+
+    files = Broken()
+    writer = Writer(tmp_path, b"", files=files)
+    writer.append(Kind.LOG, b"one")
+    files.errors = 2
+    assert writer.append(Kind.LOG, b"two") == 0
+    writer.append(Kind.LOG, b"three")
+    assert len(files.failed) == 2
+    assert files.failed.isdisjoint(files.written)
+    assert _payloads(tmp_path) == [b"one", b"two", b"three"]
+    _exact(tmp_path)
+    writer.close()
+
+
 def test_a_foreign_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     """What is no segment is not read; a segment of rubbish is damage, not an error."""
     (tmp_path / "notes.txt").write_text("hello")

@@ -66,13 +66,14 @@ class Cleaner:
                     return True
                 streams.append(stream)
         saved_entries = [shipper.saved_writers[writer] for shipper in shippers]
-        if all(entry.closed for entry in saved_entries):
-            for file in files:
-                self._let_go(file)
-            self._files.unlink(carry.path_of(self._folder, writer))
-            return False  # each ledger adds it to its totals when it finds the segments gone
         behind = min(range(len(streams)), key=lambda each: saved_entries[each].cursor)
         until = saved_entries[behind].cursor.index
+        if all(entry.closed for entry in saved_entries):
+            for file in files:
+                if file.index <= until:  # else it has gone on, and is only taken for gone
+                    self._let_go(file)
+            self._files.unlink(carry.path_of(self._folder, writer))
+            return False  # each ledger adds it to its totals when it finds the segments gone
         done = [file for file in files if file.index < until]
         if not done:
             return False

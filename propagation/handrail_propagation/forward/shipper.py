@@ -192,6 +192,8 @@ class Shipper:
         stream = self._stream(writer)
         if stream.identity is None:
             stream.identity = identity_of(files)
+        if stream.closed and files[-1].index > stream.entry.cursor.index:
+            stream.reopen()
         return stream.closed or is_gone(files, stream.identity)
 
     def _close(self, stream: Stream, files: list[SegmentFile], *, patient: bool) -> None:

@@ -139,6 +139,10 @@ class Stream:
     def finish(self) -> None:
         """Everything of a writer that is gone was read: damage behind its last record is lost records."""
         if not self._behind:
+            # It may have been a second copy of what counts
+            self._segment_index, self._end = max(
+                (self._segment_index, self._end), (self._index, self._offset)
+            )
             return
         sequence = self._sequence
         # As `reader.survey` counts: only a number under a right checksum can be believed
@@ -150,6 +154,10 @@ class Stream:
         self.damages += self._behind
         self._behind = []
         self._segment_index, self._end, self._sequence = self._index, self._offset, top
+
+    def reopen(self) -> None:
+        """Go on with a writer that was taken for gone: its locks were free, and it could not be asked."""
+        self.closed, self.gone_since = False, None
 
     def _next_segment(self, index: int) -> None:
         if self._index:

@@ -234,10 +234,16 @@ class Writer:
                 if segment.size < self._segment_size and len(segment.origins) <= MAX_ORIGIN:
                     return self._write(segment, record)
                 self._retire()
-                self._finish_retired()
             except OSError as error:
                 self._distrust(segment, error)
-        return self._write(self._open(), record)
+        segment = self._open()
+        # Not before: a writer that lives holds a lock at any time, by which readers know that it does
+        self._finish_retired()
+        try:
+            return self._write(segment, record)
+        except OSError as error:
+            self._distrust(segment, error)
+            raise
 
     def _distrust(self, segment: Segment, error: OSError) -> None:
         """Never use this descriptor again: the kernel may say only once that something is wrong."""
