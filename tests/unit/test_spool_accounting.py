@@ -114,6 +114,26 @@ def test_a_ledger_that_is_rubbish_delivers_again(tmp_path: Path, caplog: pytest.
     assert account(tmp_path).total.pending == writer.recorded
 
 
+def test_no_flipped_bit_in_a_ledger_skips_a_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever a bit flips, the ledger says what it said before, or is said to be unreadable and nothing is skipped."""
+    writer = _written(tmp_path, 10)
+    ledger = Ledger("there")
+    ledger.writers[writer.id] = Entry(_cursor(tmp_path, writer.id, 4))
+    ledger.save(tmp_path)
+    (path,) = (tmp_path / "ledger").iterdir()
+    whole = path.read_bytes()
+    unreadable = 0
+    for place in range(len(whole)):
+        for bit in (0, 5):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            caplog.clear()
+            found = load_all(tmp_path)
+            assert found in ([], [ledger])
+            assert bool(found) != ("delivered again" in caplog.text)
+            unreadable += not found
+    assert unreadable > len(whole)
+
+
 def test_what_is_delivered_while_it_is_counted_is_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

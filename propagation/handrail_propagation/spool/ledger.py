@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from google_crc32c import value
+
 from handrail_propagation.spool.files import FILES, Files
 from handrail_propagation.spool.reader import Cursor
 
@@ -20,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 FOLDER: Final = "ledger"
 _VERSION: Final = 1
+_CHECKSUM: Final = b', "checksum": '
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Ledger:
         if not path.parent.exists():
             files.make_folder(path.parent)
             files.sync_folder(folder)
-        files.replace(path, path.with_suffix(".new"), json.dumps(self.to_json()).encode())
+        files.replace(path, path.with_suffix(".new"), _sealed(json.dumps(self.to_json()).encode()))
 
     def to_json(self) -> dict[str, Any]:
         """Return the ledger as JSON can hold it."""
@@ -129,11 +132,24 @@ def load_all(folder: Path) -> list[Ledger]:
     return [ledger for path in paths if (ledger := _read(path)) is not None]
 
 
+def _sealed(document: bytes) -> bytes:
+    """Return a JSON object with its own checksum (CRC32C) as one more member, the last one."""
+    return b"%b%b%d}" % (document[:-1], _CHECKSUM, value(document))
+
+
+def _opened(text: bytes) -> Any:
+    """Return what was sealed; raises `ValueError` when it is not what it was. One of an earlier version has no seal."""
+    document, found, checksum = text.rpartition(_CHECKSUM)
+    if found and int(checksum.removesuffix(b"}")) != value(document + b"}"):
+        raise ValueError("the checksum is wrong")
+    return json.loads(text)
+
+
 def _read(path: Path) -> Ledger | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = _opened(path.read_bytes())
         if document["version"] != _VERSION:
-            return None
+            raise ValueError("an unknown version")
         writers = {
             int(writer, 16): Entry(
                 Cursor(**{name: int(number) for name, number in entry["cursor"].items()}),
