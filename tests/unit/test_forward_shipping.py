@@ -225,6 +225,34 @@ def test_open_spans_outlive_their_segment(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.open"))
 
 
+def test_a_flipped_bit_in_a_carried_start_is_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A span whose carried start cannot be read any more is in quarantine, once, and its neighbours are well."""
+    scene = Scene(tmp_path, segment_size=4096)
+    there = There()
+    for name in ("first", "second", "third"):
+        scene.span(name, ended=False)
+    for _ in range(60):
+        scene.span("short")
+    forward(tmp_path, there)
+    (path,) = tmp_path.glob("*.open")
+    whole = path.read_bytes()
+    place = whole.index(b"second")
+    path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+    for _ in range(2):  # the second one does not count it again
+        forward(tmp_path, there)
+        total = account(tmp_path).total
+        assert (total.pending, total.quarantined) == (2, 1)
+    assert path.name in (tmp_path / "quarantine" / "places.jsonl").read_text()
+    assert f"{path} at " in caplog.text
+    scene.writer.abandon()
+    forward(tmp_path, there)
+    assert sorted(span.name for span in there.spans if span.name != "short") == ["first", "third"]
+    total = account(tmp_path).total
+    assert (total.pending, total.quarantined) == (0, 1)
+
+
 def test_a_writer_that_was_taken_for_gone_is_gone_on_with(tmp_path: Path) -> None:
     """A process of another pid namespace closes its segment and then opens another: that one is not deleted unread."""
     scene = Scene(tmp_path)

@@ -14,6 +14,7 @@ from handrail_propagation.forward.frames import frames
 from handrail_propagation.forward.stream import NO_ORIGIN, Start
 from handrail_propagation.forward.wire import Origin, key_of
 from handrail_propagation.spool.files import Files
+from handrail_propagation.spool.reader import Place
 from handrail_propagation.spool.record import Damage, Kind, pack
 
 SUFFIX: Final = ".open"
@@ -24,20 +25,26 @@ def path_of(folder: Path, writer: int) -> Path:
     return folder / f"{writer:016x}{SUFFIX}"
 
 
-def load(folder: Path, writer: int, origin: Callable[[bytes], Origin]) -> dict[bytes, Start]:
-    """Return the starts that are carried for a writer: trace and span id → start."""
+def load(
+    folder: Path, writer: int, origin: Callable[[bytes], Origin]
+) -> tuple[dict[bytes, Start], list[Place]]:
+    """Return the starts that are carried for a writer, trace and span id → start, and what is damaged of them."""
+    path = path_of(folder, writer)
     starts: dict[bytes, Start] = {}
+    damages: list[Place] = []
     current = NO_ORIGIN
     with contextlib.suppress(FileNotFoundError):
-        for frame in frames(path_of(folder, writer).read_bytes(), writer):
+        for frame in frames(path.read_bytes(), writer):
             if isinstance(frame, Damage):
+                damages.append(Place(path, frame))
+                current = NO_ORIGIN  # that of the start before is not this one's
                 continue
             kind, _, _, sequence, payload, _ = frame
             if kind == Kind.ORIGIN:
                 current = origin(payload)
             elif kind == Kind.SPAN_START:
                 starts[key_of(payload)] = Start(sequence, current, payload)
-    return starts
+    return starts, damages
 
 
 def save(folder: Path, writer: int, starts: Mapping[bytes, Start], files: Files) -> None:

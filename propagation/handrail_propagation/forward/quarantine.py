@@ -37,6 +37,15 @@ class Quarantine:
 
     def damaged(self, places: Iterable[Place]) -> None:
         """Say which bytes of which segments are no records."""
+        places = list(places)
+        for place in places:
+            _log.error(
+                "%s at %d: %d bytes are no record (%s); counted as quarantined",
+                place.path,
+                place.damage.offset,
+                place.damage.end - place.damage.offset,
+                place.damage.reason,
+            )
         self._say(
             {
                 "file": place.path.name,

@@ -175,7 +175,7 @@ class Shipper:
         if stream is None:
             entry = self.ledger.writers.get(writer, Entry())
             stream = Stream(writer, entry, self._origin, self._deaths.ended)
-            stream.restore(carry.load(self.folder, writer, self._origin))
+            stream.restore(*carry.load(self.folder, writer, self._origin))
             with self.lock:
                 self.streams[writer] = stream
         return stream

@@ -90,6 +90,7 @@ class Stream:
         self._segment_index, self._end, self._sequence = cursor.index, cursor.offset, cursor.sequence
         """The last record that counts: its segment, where it ends, its number."""
         self._behind: list[Place] = []
+        self._not_restored: list[Place] = []
         self._index = 0
         self._offset = 0
         self._origins: dict[int, Origin] = {}
@@ -106,9 +107,10 @@ class Stream:
         """Whether more was read than is settled."""
         return self.entry != self.settled
 
-    def restore(self, starts: dict[bytes, Start]) -> None:
-        """Take over the spans that were open at the end of segments that are deleted."""
+    def restore(self, starts: dict[bytes, Start], damages: list[Place]) -> None:
+        """Take over the spans that were open at the end of segments that are deleted, as far as they can be read."""
         self.opens = dict(starts)
+        self._not_restored = damages
 
     def is_needed(self, until: int) -> bool:
         """Whether a segment before number `until` holds an end whose delivery is not decided yet."""
@@ -128,13 +130,24 @@ class Stream:
         just being written.
         """
         last = max(files).index
+        settled = self.settled.cursor
         for file, size in files.items():
             if file.index < self._index:
                 continue
             if file.index > self._index:
                 self._next_segment(file.index)
+            if self._not_restored and file.index >= settled.index:
+                if file.index == settled.index:
+                    self._segment(file, min(size, settled.offset), add, writing=False)
+                self._count_not_restored()
             if size > self._offset:
                 self._segment(file, size, add, writing=alive and file.index == last)
+
+    def _count_not_restored(self) -> None:
+        """Now that all is read again that is settled: the ledger says how many spans were open there."""
+        self.quarantined += max(self.settled.opens - len(self.opens) - len(self.verdicts), 0)
+        self.damages += self._not_restored
+        self._not_restored = []
 
     def finish(self) -> None:
         """Everything of a writer that is gone was read: damage behind its last record is lost records."""
