@@ -17,6 +17,8 @@ from handrail_harness.errors import SourceError
 from handrail_harness.otlp import spans_of
 from handrail_harness.receiver.server import Receiver
 from handrail_harness.receiver.settings import Settings
+from handrail_harness.rules import RunReader
+from handrail_harness.sizes import RunSize
 from handrail_harness.sources import open_source, store
 from handrail_harness.sources.store import StoreSource
 from handrail_harness.spans import LogEvent, Span, TraceSummary
@@ -29,7 +31,9 @@ RUN = "run/with a slash?"
 ROOT = "task/with a slash?"
 PROTOBUF = {"content-type": "application/x-protobuf"}
 MakeTraces = Callable[..., ExportTraceServiceRequest]
-Answers = tuple[list[Span], list[LogEvent], list[str], list[TraceSummary], list[Span], list[str]]
+Answers = tuple[
+    list[Span], list[LogEvent], list[str], list[TraceSummary], list[Span], list[str], RunSize | None
+]
 
 
 @pytest.fixture
@@ -51,6 +55,7 @@ def answers(source: StoreSource) -> Answers:
         list(source.traces()),
         list(source.spans("0" * 32)),
         list(source.traces_of_root(ROOT)),
+        source.size_of([TRACE, "0" * 32], [RUN], [ROOT]),
     )
 
 
@@ -78,6 +83,9 @@ def test_same_answers_with_and_without_a_server(
     assert with_server[0] == list(spans_of(request))
     assert with_server[2] == [TRACE]
     assert with_server[4] == []
+    assert with_server[6] == RunSize(traces=1, spans=2, events=1)
+    for reader in (first, second):
+        assert reader.size_of([TRACE] * 500, [], []) is None
     assert with_server[5] == [TRACE]
     assert first.status()["spans"] == 2
     first.close()
@@ -166,3 +174,62 @@ def test_a_holder_that_does_not_answer_is_an_error(data_dir: Path, monkeypatch: 
     with pytest.raises(SourceError, match="does not answer"):
         StoreSource.open(data_dir)
     lock.release()
+
+
+def test_a_run_is_read_again_when_there_is_more_of_it(
+    receiver: Receiver,
+    data_dir: Path,
+    trace_request: MakeTraces,
+    log_request: Callable[..., ExportLogsServiceRequest],
+) -> None:
+    """Nothing new: the same object. A span again, an event, another trace of the run or its lineage: all is read."""
+    assert receiver.state is not None
+    url = f"{receiver.state.http_url}/v1"
+
+    def export(path: str, request: ExportTraceServiceRequest | ExportLogsServiceRequest) -> None:
+        content = request.SerializeToString()
+        answer = httpx.post(f"{url}/{path}", content=content, headers=PROTOBUF, trust_env=False)
+        assert answer.status_code == 200
+
+    def with_root(
+        request: ExportTraceServiceRequest, trace_id: bytes | None = None
+    ) -> ExportTraceServiceRequest:
+        for span in request.resource_spans[0].scope_spans[0].spans:
+            span.attributes.add(key="agent.message.root_id").value.string_value = ROOT
+            span.trace_id = trace_id or span.trace_id
+        return request
+
+    export("traces", with_root(trace_request(names=("root",), run_id=RUN)))
+    source = StoreSource.open(data_dir)
+    reader = RunReader(source, TRACE)
+    for path, more in (
+        ("traces", trace_request(names=("root",), run_id=RUN)),
+        ("logs", log_request()),
+        ("traces", with_root(trace_request(names=("torn",), run_id=RUN), bytes(15) + b"\1")),
+        ("traces", with_root(trace_request(names=("without run id",), run_id=""), bytes(15) + b"\2")),
+    ):
+        before = reader.read()
+        assert reader.read() is before
+        export(path, more)
+        after = reader.read()
+        assert len(after.spans) + len(after.events) == len(before.spans) + len(before.events) + 1
+    assert len(reader.read().trace_ids) == 3
+    source.close()
+
+
+def test_a_question_that_is_none_is_refused(receiver: Receiver) -> None:
+    """Whatever is sent for the names of a run: the answer says what is wanted, and the server goes on."""
+    assert receiver.state is not None
+    url = f"{receiver.state.http_url}/api/handrail/v1/size"
+    headers = {"Authorization": f"Bearer {receiver.state.token}"}
+    for body in (
+        b"",
+        b"{",
+        b"[]",
+        b'{"trace_ids": 1}',
+        b'{"trace_ids": ["x"], "run_ids": [], "root_ids": []}',
+    ):
+        answer = httpx.post(url, content=body, headers=headers, trust_env=False)
+        assert answer.status_code == 400
+        assert "send an object of lists" in answer.text
+    assert httpx.post(url, content=b"{}", trust_env=False).status_code == 401

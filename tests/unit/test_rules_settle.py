@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from handrail_harness.errors import TraceNotFound
-from handrail_harness.rules import UNIFYING, settle, waive
+from handrail_harness.rules import UNIFYING, RunReader, read_run, settle, settled, waive
+from handrail_harness.sizes import RunSize
 from handrail_harness.sources.memory import MemorySource
-from handrail_harness.spans import Span
+from handrail_harness.spans import LogEvent, Span
 from handrail_harness.strategies import Topology, run_of
 from handrail_harness.strategies.faults import attribute_missing, status_ok, worker_without_tracing
+from handrail_propagation.conventions import MESSAGE_ROOT_ID, RUN_ID
 
 from .support.runs import cleanup_run
 
@@ -27,6 +29,9 @@ class ArrivingSource(MemorySource):
         self._batches = list(batches)
         self.there: list[Span] = []
 
+    def size_of(self, *names: Sequence[str]) -> RunSize | None:
+        return None  # of what overrides the rest, this class cannot tell
+
     def spans(self, trace_id: str) -> Sequence[Span]:
         return [span for span in self.there if span.trace_id == trace_id]
 
@@ -34,6 +39,24 @@ class ArrivingSource(MemorySource):
         # Asked once a look, last of all: what comes next is there at the next look.
         found = list(dict.fromkeys(span.trace_id for span in self.there))
         self.there += self._batches.pop(0) if self._batches else []
+        return found
+
+
+class CountingSource(MemorySource):
+    """Counts how often the run is read; as soon as it has been for the first time, `later` comes."""
+
+    def __init__(
+        self, spans: Sequence[Span], later: Callable[[MemorySource], None] = lambda source: None
+    ) -> None:
+        super().__init__(spans)
+        self.reads = 0
+        self._later = later
+
+    def events(self, trace_id: str) -> Sequence[LogEvent]:
+        found = super().events(trace_id)  # the last thing that is read
+        self.reads += trace_id == TRACE
+        if self.reads == 1:
+            self._later(self)
         return found
 
 
@@ -146,3 +169,57 @@ def test_a_clue_that_fails_hides_no_other() -> None:
     told = settle(MemorySource([]), TRACE, deadline=0, clues=clues).clues
     assert told["queues"] == ("could not be asked: ConnectionError: no broker",)
     assert told["worker ops"] == ("exit code 1",)
+
+
+def test_what_has_not_grown_is_read_once() -> None:
+    """However long a run is waited for: while its source says that nothing has come, nothing is read again."""
+    spans, _, _ = worker_without_tracing(cleanup_run().spans, first)
+    source = CountingSource(spans)
+    assert settle(source, TRACE, deadline=0.5, quiet=0.1).ended_by == "deadline"
+    assert source.reads == 1
+    assert not settled(source, TRACE, wait=0.5).unified
+    assert source.reads == 2
+
+
+def test_a_name_that_may_come_to_mean_another_trace_is_looked_up_again() -> None:
+    """A run id, or no name at all, is asked for anew each time."""
+    spans = cleanup_run().spans
+    source = CountingSource(spans)
+    assert settle(source, None, deadline=20, quiet=0.3).closed
+    assert source.reads > 1
+
+
+ELSEWHERE = f"{2:032x}"
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        lambda source, span: source.add([replace(span, span_id="00000000000000aa")]),
+        lambda source, span: source.add([span]),
+        lambda source, span: source.add(events=[LogEvent(TRACE, span.span_id, "agent.decision", 1, {}, {})]),
+        lambda source, span: source.add([torn(span, {RUN_ID: span.text(RUN_ID)})]),
+        lambda source, span: source.add([torn(span, {MESSAGE_ROOT_ID: span.text(MESSAGE_ROOT_ID)})]),
+    ],
+    ids=["late span", "span again", "late event", "another trace of the run", "another trace of the lineage"],
+)
+def test_whatever_comes_after_the_first_look_is_seen(later: Callable[[MemorySource, Span], None]) -> None:
+    """Also what comes between the reading and the asking how much there is."""
+    spans = cleanup_run().spans
+    receipt = next(span for span in spans if span.text(RUN_ID) and span.text(MESSAGE_ROOT_ID))
+    source = CountingSource(spans, lambda source: later(source, receipt))
+    reader = RunReader(source, TRACE)
+    settle(source, TRACE, deadline=20, quiet=0.2, invariants=(), reader=reader)
+    everything = read_run(source, TRACE)
+    found = reader.read()
+    assert (found.trace_ids, found.spans, found.events) == (
+        everything.trace_ids,
+        everything.spans,
+        everything.events,
+    )
+    assert len(found.spans) + len(found.events) > len(spans)
+
+
+def torn(span: Span, attributes: dict[str, str]) -> Span:
+    """The same work at the top of another trace."""
+    return replace(span, trace_id=ELSEWHERE, parent_span_id="", attributes=attributes)

@@ -7,6 +7,7 @@ that an export is safe can read it.
 from __future__ import annotations
 
 import hmac
+import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from handrail_harness.store.store import Store
 
 PREFIX = "/api/handrail/v1"
 MAX_LIMIT = 10_000
+_METHODS = {"/size": "POST"}  # what is asked about may be longer than an address
 
 
 def routes(store: Store, settings: Settings, token: str) -> list[Route]:
@@ -31,6 +33,7 @@ def routes(store: Store, settings: Settings, token: str) -> list[Route]:
         "/traces": lambda request: JSONResponse(
             [asdict(summary) for summary in store.index.traces(_limit(request))]
         ),
+        "/size": lambda request: JSONResponse(_size(store, request)),
         "/traces/{id}/spans": lambda request: _protobuf(store.index.trace_request(request.path_params["id"])),
         "/traces/{id}/events": lambda request: _protobuf(store.index.log_request(request.path_params["id"])),
         "/runs/{id:path}/traces": lambda request: JSONResponse(
@@ -50,19 +53,40 @@ def routes(store: Store, settings: Settings, token: str) -> list[Route]:
                 return query(request)
             except sqlite3.Error as error:
                 return PlainTextResponse(f"the index cannot be read: {error}", 503)
+            except _NotAsked as error:
+                return PlainTextResponse(str(error), 400)
 
         async def guarded(request: Request) -> Response:
             given = request.headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
                 return PlainTextResponse("a bearer token is needed", 401)
+            request.state.body = await request.body()
             return await run_in_threadpool(answer, request)
 
         return guarded
 
     return [
         Route("/health", lambda _: PlainTextResponse("ok\n")),
-        *(Route(PREFIX + path, endpoint(query, waits=path != "/status")) for path, query in queries.items()),
+        *(
+            Route(
+                PREFIX + path, endpoint(query, waits=path != "/status"), methods=[_METHODS.get(path, "GET")]
+            )
+            for path, query in queries.items()
+        ),
     ]
+
+
+class _NotAsked(Exception):
+    """A question that is none, and what one looks like."""
+
+
+def _size(store: Store, request: Request) -> dict[str, int] | None:
+    try:
+        asked = json.loads(request.state.body)
+        size = store.index.size_of(asked["trace_ids"], asked["run_ids"], asked["root_ids"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _NotAsked("send an object of lists: trace_ids (hex), run_ids, root_ids") from error
+    return size._asdict() if size is not None else None
 
 
 def _limit(request: Request) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from handrail_harness.rules.base import NAMES, Breach, Invariant, InvariantName
 from handrail_harness.rules.check import check, examine_run
 from handrail_harness.rules.facts import Facts
-from handrail_harness.rules.reading import RunSpans, find_trace, read_run
+from handrail_harness.rules.reading import RunReader, RunSpans, find_trace, read_run
 from handrail_harness.rules.report import Report
 from handrail_harness.rules.settle import Clue, Condition, Settled, settle, settled
 from handrail_harness.rules.table import INVARIANTS, UNIFYING, breaches_of
@@ -24,6 +24,7 @@ __all__ = [
     "Invariant",
     "InvariantName",
     "Report",
+    "RunReader",
     "RunSpans",
     "Settled",
     "Waiver",

@@ -1,7 +1,8 @@
 """Waiting for a run to come to rest: until it is closed, not until so many spans have arrived.
 
 Closed means: its root has ended, no span hangs below one that is still open, every message sent was received, and
-nothing new has come for a while. A breach that no further span can mend ends the wait early.
+nothing new has come for a while. A breach that no further span can mend ends the wait early. What was read is read
+again only where the source does not say that there is no more of it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from handrail_harness.errors import TraceNotFound
 from handrail_harness.forest import Key
 from handrail_harness.printable import printable
 from handrail_harness.rules.base import NAMES, Breach, InvariantName
-from handrail_harness.rules.check import check, examine_run
-from handrail_harness.rules.reading import RunSpans
+from handrail_harness.rules.check import examine_run
+from handrail_harness.rules.reading import RunReader, RunSpans
 from handrail_harness.rules.report import Report
 from handrail_harness.rules.waivers import Waiver
 from handrail_harness.sources.base import Source
@@ -89,6 +90,7 @@ def settle(
     invariants: Collection[InvariantName] = NAMES,
     waivers: Sequence[Waiver] = (),
     clues: Mapping[str, Clue] | None = None,
+    reader: RunReader | None = None,
 ) -> Settled:
     """Wait until a run is closed, at most `deadline` seconds, and return how the wait ended.
 
@@ -96,13 +98,15 @@ def settle(
     seconds nothing new may have come. A final breach of one of `invariants` (default: all) that no waiver excuses
     ends the wait, at once or, with `grace`, as soon as nothing new comes, at most so many seconds later: what
     explains a breach often arrives right behind it. `clues` are asked when the run is not closed, each for its lines.
+    `reader` has read this run of this source before, for who waits for it more than once.
 
     Raises `SourceError` when the source cannot be read, `TraceNotFound` when nothing arrives and `trace` is `None`.
     """
     watch = _Watch(quiet)
+    look = _Look(reader or RunReader(source, trace), waivers)
     while True:
         try:
-            report = check(source, trace, waivers)
+            report = look.again()
         except TraceNotFound:
             if trace is None and watch.elapsed() >= deadline:
                 raise
@@ -125,10 +129,11 @@ def settled(source: Source, trace_id: str | None, *, wait: float) -> Report:
     Raises `TraceNotFound` when nothing of it has arrived by then.
     """
     deadline = time.monotonic() + wait
+    look = _Look(RunReader(source, trace_id))
     while True:
         left = deadline - time.monotonic()
         try:
-            report = check(source, trace_id)
+            report = look.again()
         except TraceNotFound:
             if left <= 0:
                 raise
@@ -136,6 +141,22 @@ def settled(source: Source, trace_id: str | None, *, wait: float) -> Report:
             if report.unified or left <= 0:
                 return report
         time.sleep(min(_POLL, max(left, 0)))
+
+
+class _Look:
+    """Examines a run again and again: the same report for as long as the same is there."""
+
+    def __init__(self, reader: RunReader, waivers: Sequence[Waiver] = ()) -> None:
+        self._reader = reader
+        self._waivers = waivers
+        self._seen: tuple[RunSpans, Report] | None = None
+
+    def again(self) -> Report:
+        """Return the report on what is there now; raises `TraceNotFound`."""
+        run = self._reader.read()
+        if self._seen is None or self._seen[0] is not run:
+            self._seen = (run, examine_run(run, self._waivers))
+        return self._seen[1]
 
 
 class _Watch:
@@ -147,6 +168,8 @@ class _Watch:
         self._open: dict[ConditionName, tuple[str, float]] | None = None
         self._breached: float | None = None
         self._seen: frozenset[Key] = frozenset()
+        self._looked_at: Report | None = None
+        self._holding_off: tuple[tuple[ConditionName, str], ...] = ()
 
     def elapsed(self) -> float:
         """Seconds since the wait began."""
@@ -167,16 +190,18 @@ class _Watch:
     def look(self, report: Report) -> None:
         """Take note of what holds now."""
         now = time.monotonic()
-        there = frozenset(report.forest.by_key)
-        if there != self._seen:
-            self._seen, self._changed = there, now
+        if report is not self._looked_at:
+            self._looked_at, self._holding_off = report, tuple(_open_conditions(report))
+            there = frozenset(report.forest.by_key)
+            if there != self._seen:
+                self._seen, self._changed = there, now
         before = self._open
         self._open = {}
-        for name, detail in _open_conditions(report):
+        for name, detail in self._holding_off:
             since = self._began if before is None else before[name][1] if name in before else now
             self._open[name] = (detail, since)
-        if there and now - self._changed < self._quiet:
-            self._open["quiet"] = (f"spans still come, {len(there):,} so far", self._changed)
+        if self._seen and now - self._changed < self._quiet:
+            self._open["quiet"] = (f"spans still come, {len(self._seen):,} so far", self._changed)
 
     def open(self) -> tuple[Condition, ...]:
         """Return the conditions that do not hold."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from handrail_harness.sizes import RunSize
 from handrail_harness.spans import LogEvent, Span, TraceSummary
 
 
@@ -37,6 +38,16 @@ class Source(Protocol):
 
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
+        ...
+
+    def size_of(
+        self, trace_ids: Sequence[str], run_ids: Sequence[str], root_ids: Sequence[str]
+    ) -> RunSize | None:
+        """Return how much there is of a run now, without reading it; `None` where that is not told cheaply.
+
+        Spans and events are those of `trace_ids`; traces are these, those of `run_ids` (see `traces_of_run`) and
+        those of `root_ids` (see `traces_of_root`).
+        """
         ...
 
     def close(self) -> None:

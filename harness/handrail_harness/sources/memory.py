@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 
+from handrail_harness.sizes import RunSize
 from handrail_harness.sources.summaries import summarize
 from handrail_harness.spans import LogEvent, Span, TraceSummary
 from handrail_propagation.conventions import MESSAGE_ROOT_ID, RUN_ID
@@ -56,6 +57,22 @@ class MemorySource:
         """Return the latest traces, newest first."""
         with self._lock:
             return summarize((span for spans in self._spans.values() for span in spans), limit)
+
+    def size_of(
+        self, trace_ids: Sequence[str], run_ids: Sequence[str], root_ids: Sequence[str]
+    ) -> RunSize | None:
+        """Return how much there is of a run now."""
+        named = [(RUN_ID, one) for one in run_ids] + [(MESSAGE_ROOT_ID, one) for one in root_ids]
+        with self._lock:
+            return RunSize(
+                traces=len(
+                    {one for one in trace_ids if one in self._spans}.union(
+                        *(self._traces.get(name, {}) for name in named)
+                    )
+                ),
+                spans=sum(len(self._spans.get(one, ())) for one in trace_ids),
+                events=sum(len(self._events.get(one, ())) for one in trace_ids),
+            )
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from handrail_harness.otlp import spans_of
+from handrail_harness.sizes import RunSize
 from handrail_harness.sources.memory import MemorySource
 from handrail_harness.spans import LogEvent, Span, TraceSummary
 
@@ -49,6 +50,12 @@ class SDKSource:
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
         return self._now().traces(limit)
+
+    def size_of(
+        self, trace_ids: Sequence[str], run_ids: Sequence[str], root_ids: Sequence[str]
+    ) -> RunSize | None:
+        """Return nothing: an exporter's list may be cleared and filled again."""
+        return None
 
     def close(self) -> None:
         """Nothing is held open."""

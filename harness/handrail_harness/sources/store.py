@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from handrail_harness.errors import SourceError, StackError
 from handrail_harness.otlp import MalformedOTLP, Request, events_of, parse_protobuf, spans_of
+from handrail_harness.sizes import RunSize
 from handrail_harness.spans import LogEvent, Span, TraceSummary
 from handrail_harness.store.index import FILE_NAME
 from handrail_harness.store.location import (
@@ -107,6 +108,16 @@ class StoreSource:
             return self._store.index.traces(limit)
         return [TraceSummary(**line) for line in self._get(f"/traces?limit={limit}").json()]
 
+    def size_of(
+        self, trace_ids: Sequence[str], run_ids: Sequence[str], root_ids: Sequence[str]
+    ) -> RunSize | None:
+        """Return how much there is of a run now; `None` for one of very many traces."""
+        if self._store:
+            return self._store.index.size_of(trace_ids, run_ids, root_ids)
+        asked = {"trace_ids": list(trace_ids), "run_ids": list(run_ids), "root_ids": list(root_ids)}
+        size = self._answer("POST", "/size", json=asked).json()
+        return None if size is None else RunSize(**size)
+
     def status(self) -> dict[str, Any]:
         """Return the store's counts, damaged places and present errors (see `Store.status`)."""
         if self._store:
@@ -160,12 +171,15 @@ class StoreSource:
         self._store = store  # its index opens a connection for each read, also after this
 
     def _get(self, path: str) -> httpx.Response:
+        return self._answer("GET", path)
+
+    def _answer(self, method: str, path: str, **content: Any) -> httpx.Response:
         import httpx
 
         if self._client is None:
             raise SourceError("the store is closed; open it again")
         try:
-            answer = self._client.get(path)
+            answer = self._client.request(method, path, **content)
         except httpx.HTTPError as error:
             raise SourceError(
                 f"`handrail serve` at {self._client.base_url.host}:{self._client.base_url.port} "

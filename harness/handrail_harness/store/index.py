@@ -17,12 +17,15 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from handrail_harness.otlp import MalformedOTLP, events_of, spans_of
+from handrail_harness.sizes import RunSize
 from handrail_harness.spans import LogEvent, Span, TraceSummary
 from handrail_harness.store import rows as wire
 from handrail_harness.store.base import START, Damage, Position, Record
 from handrail_harness.store.schema import TABLES, VERSION
 
 FILE_NAME = "index.sqlite"
+_NAMES_MAX = 300
+"""A run with more traces and ids is not counted: an older SQLite takes 999 parameters, and each trace is three."""
 
 
 class SQLiteIndex:
@@ -132,6 +135,25 @@ class SQLiteIndex:
                 (limit,),
             ).fetchall()
         return [TraceSummary(trace_id.hex(), *rest) for trace_id, *rest in found]
+
+    def size_of(
+        self, trace_ids: Sequence[str], run_ids: Sequence[str], root_ids: Sequence[str]
+    ) -> RunSize | None:
+        """Return how much there is of a run now (see `Source.size_of`); `None` for one of very many traces."""
+        if len(trace_ids) + len(run_ids) + len(root_ids) > _NAMES_MAX:
+            return None
+        traces, runs, roots = (", ".join("?" * len(ids)) for ids in (trace_ids, run_ids, root_ids))
+        keys = [bytes.fromhex(trace_id) for trace_id in trace_ids]
+        query = (
+            f"SELECT (SELECT count(*) FROM (SELECT trace_id FROM trace WHERE trace_id IN ({traces}) "  # noqa: S608
+            f"UNION SELECT trace_id FROM run WHERE run_id IN ({runs}) "
+            f"UNION SELECT trace_id FROM lineage WHERE root_id IN ({roots}))), "
+            f"(SELECT coalesce(sum(spans), 0) FROM trace WHERE trace_id IN ({traces})), "
+            f"(SELECT count(*) FROM event WHERE trace_id IN ({traces}))"
+        )
+        with self._reader() as reader:
+            found = reader.execute(query, [*keys, *run_ids, *root_ids, *keys, *keys]).fetchone()
+        return RunSize(*found)
 
     def damages(self) -> list[Damage]:
         """Return every damaged place that was found in the raw log so far."""

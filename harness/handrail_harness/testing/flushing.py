@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from handrail_harness.testing.collector import Collector
 
 if TYPE_CHECKING:
+    from handrail_harness.sizes import RunSize
     from handrail_harness.sources.base import Source
     from handrail_harness.spans import LogEvent, Span, TraceSummary
 
@@ -48,6 +49,13 @@ class FlushingSource:
         """As the stack's source."""
         self._collector.flush()
         return self._source.traces(limit)
+
+    def size_of(
+        self, trace_ids: Sequence[str], run_ids: Sequence[str], root_ids: Sequence[str]
+    ) -> RunSize | None:
+        """As the stack's source."""
+        self._collector.flush()
+        return self._source.size_of(trace_ids, run_ids, root_ids)
 
     def close(self) -> None:
         """Close the stack's source."""

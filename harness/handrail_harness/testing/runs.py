@@ -14,6 +14,7 @@ from handrail_harness.rules import (
     UNIFYING,
     InvariantName,
     Report,
+    RunReader,
     RunSpans,
     Settled,
     Waiver,
@@ -55,6 +56,7 @@ class Run(Queries, AbstractContextManager["Run"]):
         self._session = session
         self._waivers: list[Waiver] = []
         self._settled: Settled | None = None
+        self._reader: RunReader | None = None
         self._investigation: Investigation | None = None
         self._steps: Steps | None = None
         self._leave: Callable[[], None] | None = None
@@ -219,6 +221,8 @@ class Run(Queries, AbstractContextManager["Run"]):
         return self._settled
 
     def _settle(self, deadline: float, wanted: Collection[InvariantName]) -> Settled:
+        if self._reader is None:
+            self._reader = RunReader(self._session.source, self.trace_id)
         return settle(
             self._session.source,
             self.trace_id,
@@ -228,6 +232,7 @@ class Run(Queries, AbstractContextManager["Run"]):
             invariants=wanted,
             waivers=tuple(self._waivers),
             clues=self._session.surroundings.clues(),
+            reader=self._reader,
         )
 
     def _failure(self) -> Failure:
