@@ -225,6 +225,34 @@ def test_open_spans_outlive_their_segment(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.open"))
 
 
+def test_a_refusal_is_counted_once_however_often_its_batch_is_sent(tmp_path: Path) -> None:
+    """The disk fails while the second of two refusals is written down: both are found again, and counted once."""
+
+    class Failing(Files):
+        said = 0
+
+        def write(self, descriptor: int, data: bytes) -> int:
+            if b'"rejected"' in data:
+                self.said += 1
+                if self.said == 2:
+                    raise OSError(errno.EIO, "broken")
+            return super().write(descriptor, data)
+
+    scene = Scene(tmp_path)
+    for name in ("good", "bad", "worse"):
+        scene.span(name)
+    scene.writer.close()
+    there = There(lambda _, items: Accepted() if items == ["good"] else Refused("no"))
+    forwarder = Forwarder(tmp_path, [Destination("one", there)], files=Failing())
+    assert forwarder.elect()
+    with pytest.raises(OSError, match="broken"):
+        forwarder.shippers[0].round(patient=False)
+    forwarder.shippers[0].round(patient=False)
+    forwarder.stop()
+    total = account(tmp_path).total
+    assert (total.recorded, total.quarantined, total.pending) == (scene.writer.recorded, 2, 0)
+
+
 def test_a_flipped_bit_in_a_carried_start_is_counted_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

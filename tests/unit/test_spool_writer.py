@@ -536,6 +536,49 @@ def test_no_segment_is_used_again_after_an_error_however_new_it_is(tmp_path: Pat
     writer.close()
 
 
+def test_what_still_waits_for_room_at_the_end_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that ends on a full disk says how many records it takes with it; with room they are written first."""
+    files = Failing()
+    writer = Writer(tmp_path, b"", files=files)
+    writer.append(Kind.LOG, b"one")
+    files.full = True
+    writer.append(Kind.LOG, b"two")
+    writer.append(Kind.LOG, b"three")
+    writer.close()
+    assert f"2 records that waited for room in {tmp_path} are not on disk" in caplog.text
+    caplog.clear()
+    files.full = False
+    writer.close()
+    assert caplog.text == ""
+    assert _payloads(tmp_path) == [b"one", b"two", b"three"]
+    assert [state.closed for state in survey(tmp_path)] == [True]
+
+
+def test_a_writer_that_never_found_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where not even the first segment could be made."""
+    files = Failing()
+    files.full = True
+    writer = Writer(tmp_path, b"", files=files)
+    writer.append(Kind.LOG, b"decision")
+    writer.close()
+    assert "1 records that waited for room" in caplog.text
+
+
+def test_many_processes_together_keep_to_the_size(tmp_path: Path) -> None:
+    """However many write reads at once, there is room left for decisions and effects."""
+    size = 4 << 20
+    writers = [Writer(tmp_path, b"", max_size=size) for _ in range(64)]
+    while not all(writer.dropped for writer in writers):
+        for writer in writers:
+            writer.append(Kind.SPAN_START, b"x" * 1000, keep=Keep.DROPPABLE)
+    assert size * 3 // 4 <= sum(path.stat().st_size for path in tmp_path.iterdir()) < size * 7 // 8
+    for writer in writers:
+        writer.check_room()
+        writer.close()
+
+
 def test_a_foreign_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     """What is no segment is not read; a segment of rubbish is damage, not an error."""
     (tmp_path / "notes.txt").write_text("hello")

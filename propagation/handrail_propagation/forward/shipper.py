@@ -81,6 +81,8 @@ class Shipper:
         self._deaths = Deaths()
         self._batch: tuple[list[Item], list[Item]] = ([], [])
         self._bytes = 0
+        self._refused: list[int] = []
+        """Writers of records of this batch that will never be taken, one for each; a batch may be sent anew."""
         self._unsaved = False
         self._saved_at = 0.0
         self._declined_until = 0.0
@@ -227,12 +229,15 @@ class Shipper:
         moved = [stream for stream in self.streams.values() if stream.settles]
         self.has_moved = self.has_moved or bool(moved)
         self._sync_read(moved)
+        self._refused = []
         for signal in Signal:
             items = self._batch[signal]
             if items:
                 self._send(signal, items)
         self._batch = ([], [])
         self._bytes = 0
+        for writer in self._refused:
+            self.streams[writer].quarantined += 1
         with self.lock:
             for stream in moved:
                 self._quarantine.damaged(stream.damages)
@@ -313,8 +318,7 @@ class Shipper:
     def _refuse(self, items: list[Item], rejected: int, reason: str) -> None:
         self._quarantine.refused(self.destination.name, items, rejected, reason)
         # Which of them is not said: the last ones are as good as any, and the sum is right
-        for item in items[-rejected:]:
-            self.streams[item.writer].quarantined += 1
+        self._refused += [item.writer for item in items[-rejected:]]
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()

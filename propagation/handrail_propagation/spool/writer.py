@@ -193,9 +193,18 @@ class Writer:
     def close(self) -> None:
         """Say that this process ends in good order. A record that comes later opens a new segment."""
         with self._lock:
-            if self._segment is None or self._busy:
+            if self._busy:
                 return
-            self.append(Kind.CLOSE, b"")
+            if self._in_flight:
+                self._recover(*self._in_flight)
+            if self._held and not self._write_held():
+                _log.error(
+                    "spool: %d records that waited for room in %s are not on disk, and go with this process",
+                    len(self._held),
+                    self.folder,
+                )
+            elif self._segment is not None:
+                self.append(Kind.CLOSE, b"")
             self._retire()
             self._finish_retired()
 
@@ -354,7 +363,8 @@ class Writer:
         if used >= self._max_size * 3 // 4:
             self._closed_until = time.monotonic() + _RETRY_AFTER
             return keep is Keep.DROPPABLE or used >= self._max_size
-        self._budget = max(4096, self._max_size // 64)
+        # Many processes do as this one does, and together they must not fill what is left before they look again
+        self._budget = max(4096, (self._max_size * 3 // 4 - used) // 256)
         return False
 
     def _measure(self) -> int:
