@@ -188,6 +188,19 @@ def test_absence_has_to_be_said(cleanup: Steps) -> None:
         unknown.absent()
 
 
+def test_words_that_a_fact_never_has_are_refused(cleanup: Steps) -> None:
+    """A misspelt value of an enumeration would make an absence true; a name is looked for with a query, not `in`."""
+    dropped = select(cleanup, "drop_table")
+    for facts, meant in (({"disposition": "exectued"}, "executed"), ({"risk": "destructiv"}, "destructive")):
+        with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+            dropped.where(**facts)
+    with pytest.raises(ValueError, match="result is never 'fine'; it is one of ok, error, none"):
+        tool("drop_table", result="fine", times=0)
+    dropped.where(disposition="").absent()
+    with pytest.raises(TypeError, match="holds steps, not names"):
+        assert "refund" not in dropped
+
+
 def test_selections_are_narrowed_and_counted(cleanup: Steps) -> None:
     """`where`, `only` and `times` say exactly which and how many."""
     scouts = select(cleanup, "scout")

@@ -4,7 +4,7 @@ told as the fault behind it.
 
 from __future__ import annotations
 
-from handrail_harness.rules.base import NAMES, Breach, Invariant, InvariantName
+from handrail_harness.rules.base import NAMES, Breach, Invariant, InvariantName, refuse_unknown
 from handrail_harness.rules.check import check, examine_run
 from handrail_harness.rules.facts import Facts
 from handrail_harness.rules.reading import RunReader, RunSpans, find_trace, read_run
@@ -33,6 +33,7 @@ __all__ = [
     "examine_run",
     "find_trace",
     "read_run",
+    "refuse_unknown",
     "settle",
     "settled",
     "waive",

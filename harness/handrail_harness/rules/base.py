@@ -35,6 +35,14 @@ InvariantName = Literal[
 ]
 NAMES: tuple[InvariantName, ...] = get_args(InvariantName)
 
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Raise `ValueError` for the name of an invariant that there is not."""
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"no invariant is named {name!r}; there are {', '.join(NAMES)}")
+
+
 Standing = Literal["healing", "final"]
 """`healing`: spans that are still on their way may mend it, so wait. `final`: no span can, so fail now."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from handrail_harness.rules.base import NAMES, Breach, InvariantName
+from handrail_harness.rules.base import Breach, InvariantName, refuse_unknown
 from handrail_harness.spans import Span
 
 
@@ -39,8 +39,7 @@ def waive(name: InvariantName, *, reason: str, where: str | Callable[[Span], boo
     `where` narrows it: a pattern for the span's name (`send *`), or a function of the span. Raises
     `ValueError` for a name that is none, and without a reason.
     """
-    if name not in NAMES:
-        raise ValueError(f"no invariant is named {name!r}; there are {', '.join(NAMES)}")
+    refuse_unknown([name])
     if not reason.strip():
         raise ValueError(f"a waiver of {name} needs a reason: say why the breach is accepted")
     return Waiver(name, reason.strip(), where)

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from handrail_harness.errors import EmptySelection, RelationFailed, RunAssertion
 from handrail_harness.shapes.matching import near_misses
 from handrail_harness.shapes.steps import Step
+from handrail_harness.shapes.words import refuse_other_words
 
 T = TypeVar("T")
 
@@ -44,6 +45,14 @@ class Selection(Generic[T]):
         __tracebackhide__ = True
         return bool(self._some())
 
+    def __contains__(self, member: object) -> bool:
+        __tracebackhide__ = True
+        if isinstance(member, str):  # is in none, so that `not in` would pass whatever happened
+            raise TypeError(
+                f"{self._what} holds steps, not names; query {member!r} by name, and its absent()"
+            )
+        return member in self._some()
+
     def __getitem__(self, at: int) -> T:
         __tracebackhide__ = True
         return self._some()[at]
@@ -60,7 +69,12 @@ class Selection(Generic[T]):
         return members[0]
 
     def where(self, **facts: Any) -> Selection[T]:
-        """Return those whose attributes have these values: `.where(disposition="denied")`."""
+        """Return those whose attributes have these values: `.where(disposition="denied")`.
+
+        Raises `ValueError` for a value that such an attribute never has.
+        """
+        __tracebackhide__ = True
+        refuse_other_words(facts)
         told = ", ".join(f"{name}={value!r}" for name, value in facts.items())
         kept = [one for one in self._members if all(getattr(one, name) == facts[name] for name in facts)]
 
@@ -101,12 +115,30 @@ class Selection(Generic[T]):
 
 
 class StepSelection(Selection[Step]):
-    """Steps, and how they relate to one another. A relation that does not hold raises `RelationFailed`."""
+    """Steps, and how they relate to one another. A relation that does not hold raises `RelationFailed`.
+
+    `unknown` tells why no run can have a step of a kind and a name, `""` where one can.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        members: Sequence[Step],
+        *,
+        instead: Callable[[], str],
+        known: Callable[[], str] = lambda: "",
+        unknown: Callable[[str, str], str] = lambda kind, name: "",
+    ) -> None:
+        super().__init__(what, members, instead=instead, known=known)
+        self._unknown = unknown
 
     def where(self, **facts: Any) -> StepSelection:
         """Return those whose attributes have these values: `.where(disposition="denied")`."""
+        __tracebackhide__ = True
         found = super().where(**facts)
-        return StepSelection(found._what, found._members, instead=found._instead, known=self._known)
+        return StepSelection(
+            found._what, found._members, instead=found._instead, known=self._known, unknown=self._unknown
+        )
 
     def delegated_to(self, name: str) -> StepSelection:
         """Return the steps called `name` that these handed off directly."""
@@ -116,6 +148,8 @@ class StepSelection(Selection[Step]):
             f"{self._what}.delegated_to({name!r})",
             [one for one in sent if one.name == name],
             instead=lambda: near_misses(name, sent),
+            known=lambda: self._unknown("handoff", name),
+            unknown=self._unknown,
         )
 
     def before(self, other: Selection[Step]) -> bool:

@@ -54,22 +54,36 @@ class Application:
         return internals.backend_cls not in _BACKEND_OFF or self.app.conf.result_backend not in _BACKEND_OFF
 
     def unknown_name(self, kind: str, name: str) -> str:
-        """Return why no run of the app can have an agent or a tool of this name, `""` if one can."""
-        ops = self.ops
-        if ops is None or kind not in ("agent", "tool"):
-            return ""
-        known = (
-            set(ops.agents)
-            if kind == "agent"
-            else {tool for one in ops.agents.values() for tool in one.tools}
-        )
-        if name in known:
+        """Return why no run of the app can have a step of this kind and name, `""` if one can.
+
+        `kind` is `agent`, `tool`, `task`, `handoff`, or `step` for any of them.
+        """
+        known = self._declared(kind)
+        if known is None or name in known:
             return ""
         import difflib
 
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(sorted(known)) or 'none'}"
         return f"the application declares no {kind} {name!r}; {hint}"
+
+    def _declared(self, kind: str) -> set[str] | None:
+        """Return the names that steps of a kind can have; `None` where others than the app may name some."""
+        if self.ops is None:
+            # Agents and tools of another framework are known to that alone.
+            return self._tasks() if kind in ("task", "handoff") else None
+        agents = set(self.ops.agents)
+        tools = {tool for one in self.ops.agents.values() for tool in one.tools}
+        if kind in ("agent", "tool"):
+            return agents if kind == "agent" else tools
+        tasks = self._tasks() | agents
+        return tasks | tools if kind == "step" else tasks if kind in ("task", "handoff") else None
+
+    def _tasks(self) -> set[str]:
+        """Return the names of tasks, also of those that only a worker would import and that are only routed."""
+        self.app.loader.import_default_modules()
+        routed = {name for name in _routed_tasks(self.app.conf.task_routes) if "*" not in name}
+        return routed | {name for name in self.app.tasks if not name.startswith("celery.")}
 
     def point_at(self, broker_url: str, journal_url: str) -> None:
         """Let the app send to `broker_url`, keep results and run journals there; `put_back` undoes it."""
@@ -199,6 +213,12 @@ def _has_tasks(app: Celery) -> bool:
     if not internals._pending and not any(not name.startswith("celery.") for name in internals._tasks):
         return False
     return any(not name.startswith("celery.") for name in app.tasks)
+
+
+def _routed_tasks(routes: Any) -> Iterator[str]:
+    for one in routes if isinstance(routes, (list, tuple)) else [routes]:
+        if isinstance(one, dict):
+            yield from (name for name in one if isinstance(name, str))
 
 
 def _routed(routes: Any) -> Iterator[str]:

@@ -28,7 +28,7 @@ class Queries(ABC):
 
     @abstractmethod
     def _unknown_name(self, kind: str, name: str) -> str:
-        """Return why there can be no agent or tool of this name, `""` if there can."""
+        """Return why there can be no step of this kind and name, `""` if there can."""
 
     def agents(self, name: str | None = None) -> StepSelection:
         """Agents at work, all or those of a name."""
@@ -83,7 +83,11 @@ class Queries(ABC):
                 return near_misses(names[-1], self.steps.all)
             return "there is " + ", ".join(dict.fromkeys(" / ".join(step.path) for step in ends))
 
-        return StepSelection(f"run.path({', '.join(map(repr, names))})", found, instead=instead)
+        def known() -> str:
+            return next((why for name in names if (why := self._unknown_name("step", name))), "")
+
+        what = f"run.path({', '.join(map(repr, names))})"
+        return StepSelection(what, found, instead=instead, known=known, unknown=self._unknown_name)
 
     def _select(self, noun: str, name: str | None, wanted: Callable[[Step], bool]) -> StepSelection:
         of_kind = [step for step in self.steps.all if wanted(step)]
@@ -95,7 +99,11 @@ class Queries(ABC):
             )
 
         return StepSelection(
-            _written(noun, name), kept, instead=instead, known=self._unknown(noun[:-1], name)
+            _written(noun, name),
+            kept,
+            instead=instead,
+            known=self._unknown(noun[:-1], name),
+            unknown=self._unknown_name,
         )
 
     def _unknown(self, kind: str, name: str | None) -> Callable[[], str]:

@@ -18,13 +18,14 @@ from handrail_harness.rules import (
     RunSpans,
     Settled,
     Waiver,
+    refuse_unknown,
     settle,
     waive,
 )
 from handrail_harness.shapes.canonical import shape_text
 from handrail_harness.shapes.matching import mismatches
 from handrail_harness.shapes.steps import Steps, steps_of
-from handrail_harness.shapes.words import Shape
+from handrail_harness.shapes.words import Shape, forbidden
 from handrail_harness.spans import LogEvent, Span
 from handrail_harness.testing.queries import Queries
 
@@ -132,6 +133,7 @@ class Run(Queries, AbstractContextManager["Run"]):
 
         `where` narrows it: a pattern for span names (`send *`) or a function of the span. Raises `ValueError`.
         """
+        __tracebackhide__ = True
         self._waivers.append(waive(invariant, reason=reason, where=where))
         self._settled = None
         return self
@@ -143,9 +145,15 @@ class Run(Queries, AbstractContextManager["Run"]):
 
         `invariants` default to all of them for a run of agents, and to those of one unified tree for other
         Celery tasks. The plugin asserts the same after every test for each run that the test used.
-        Raises `RunAssertion`, with the tree.
+        Raises `RunAssertion`, with the tree, and `ValueError` for invariants that are none.
         """
         __tracebackhide__ = True
+        if invariants is not None:
+            if isinstance(invariants, str) or not invariants:
+                raise ValueError(
+                    "assert_unified() takes a list of invariants with one at least, or nothing for all"
+                )
+            refuse_unknown(invariants)
         self._settled = None
         wanted = frozenset(self._default_invariants() if invariants is None else invariants)
         settled = self._look(wanted)
@@ -171,6 +179,9 @@ class Run(Queries, AbstractContextManager["Run"]):
         __tracebackhide__ = True
         if not shapes:
             raise ValueError("run.matches() needs a shape, such as agent('cleaner')")
+        for shape in forbidden(shapes):
+            if unknown := self._unknown_name(shape.kind, shape.name):
+                raise RunAssertion(f"{shape} can never be there: {unknown}")
         found = mismatches(shapes, self.steps, in_order=in_order, exact=exact)
         if found:
             raise self._failure().not_of_shape(shapes, found)
@@ -209,6 +220,8 @@ class Run(Queries, AbstractContextManager["Run"]):
     def _look(self, invariants: Collection[InvariantName] | None = None) -> Settled:
         if not self.trace_id:
             raise RunAssertion(f"{self!r}: nothing has been done in it yet; use it after its with block")
+        if self._leave is not None:
+            raise RunAssertion(f"{self!r}: its with block has not ended, so it cannot be whole; ask after it")
         self._session.note_use(self)
         if self._settled is None:
             self._investigation = self._steps = None

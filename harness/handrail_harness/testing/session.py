@@ -269,7 +269,7 @@ class Handrail:
         return Surroundings(self._ground, self._workers, self._application)
 
     def unknown_name(self, kind: str, name: str) -> str:
-        """Return why no run of the application can have an agent or a tool of this name, `""` if one can."""
+        """Return why no run of the application can have a step of this kind and name, `""` if one can."""
         return self._application.unknown_name(kind, name) if self._application is not None else ""
 
     # --- Beginning and end ---

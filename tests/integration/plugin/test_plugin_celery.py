@@ -43,6 +43,52 @@ def instrumented(handrail):
 
 
 """
+TYPING_ERRORS = """
+import pytest
+import shop
+from handrail_harness import handoff, task
+from handrail_harness.errors import RunAssertion
+
+MEANT = "declares no .* 'shop.recipt'; did you mean 'shop.receipt'"
+
+
+def test_absent(handrail):
+    run = handrail.run(lambda: shop.charge.delay(5))
+    for query in (run.tasks("shop.recipt"), run.handoffs("shop.recipt"), run.tasks().delegated_to("shop.recipt")):
+        with pytest.raises(RunAssertion, match=MEANT):
+            query.absent()
+    run.tasks("shop.unused").absent()  # declared
+    run.tasks("elsewhere.work").absent()  # routed
+    run.tasks().where(name="shop.recipt").absent()  # on purpose
+
+
+def test_shapes(handrail):
+    run = handrail.run(lambda: shop.charge.delay(5))
+    for kind in (task, handoff):
+        with pytest.raises(RunAssertion, match=MEANT):
+            run.matches(task("shop.charge", kind("shop.recipt", times=0)))
+    run.matches(task("shop.charge", task("shop.unused", times=0)))
+
+
+def test_invariants(handrail):
+    run = handrail.run(lambda: shop.charge.delay(5))
+    for wrong, told in (
+        (["one_tre"], "no invariant is named 'one_tre'"),
+        ([], "one at least"),
+        ("one_trace", "a list"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            run.assert_unified(wrong)
+    run.assert_unified(["one_trace"])
+
+
+def test_inside_its_block(handrail):
+    with handrail.run() as run:
+        shop.receipt.delay(1)
+        with pytest.raises(RunAssertion, match="its with block has not ended"):
+            run.tasks("shop.receipt")
+    run.tasks("shop.receipt").only()
+"""
 SILENT = """
 import shop
 
@@ -113,6 +159,12 @@ def test_any_instrumentation(project: Project, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     pytester = project("shop", (STOCK if how == "stock" else NO_REDIS) + SHOP, "handrail_app = shop:app")
     pytester.runpytest_subprocess("--handrail-tier=thread").assert_outcomes(passed=2)
+
+
+def test_typing_errors_never_pass(project: Project) -> None:
+    """A name that cannot occur is refused wherever its absence would pass; a run that has not ended is not asked."""
+    pytester = project("shop", TYPING_ERRORS, "handrail_app = shop:app\nhandrail_tier = thread")
+    pytester.runpytest_subprocess().assert_outcomes(passed=4)
 
 
 def test_without_tracing_the_cause_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,12 @@ def test_wrong_name(handrail):
 
 
 def test_absent_typo(handrail):
-    handrail.send("cleaner", host="db-7").tools("drop_tabel").absent()
+    run = handrail.send("cleaner", host="db-7")
+    for wrong in (run.path("cleanr", "scout"), run.agents("cleaner").delegated_to("scuot")):
+        with pytest.raises(AssertionError, match="did you mean '(cleaner|scout)'"):
+            wrong.absent()
+    run.path("scout", "cleaner").absent()
+    run.tools("drop_tabel").absent()
 
 
 def test_not_asserted_at_all(handrail, lost_header):

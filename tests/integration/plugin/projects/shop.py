@@ -8,7 +8,7 @@ from celery import Celery, shared_task
 
 app = Celery("shop", broker="redis://localhost:1/0")
 app.conf.result_backend = "redis://localhost:1/0"
-app.conf.task_routes = {"shop.receipt": {"queue": "receipts"}}
+app.conf.task_routes = {"shop.receipt": {"queue": "receipts"}, "elsewhere.work": {"queue": "elsewhere"}}
 HOW = os.environ.get("SHOP_INSTRUMENTATION", "ours")
 
 if HOW == "ours":
