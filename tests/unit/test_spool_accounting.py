@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from handrail_harness.cli.app import app
+from handrail_propagation.forward.quarantine import Quarantine
 from handrail_propagation.spool import accounting
 from handrail_propagation.spool.accounting import Account, account
-from handrail_propagation.spool.ledger import Entry, Ledger, load_all
+from handrail_propagation.spool.ledger import Entry, Ledger, Totals, load_all
 from handrail_propagation.spool.reader import Cursor, WriterState, read, segments, survey
 from handrail_propagation.spool.record import Kind, Record
 from handrail_propagation.spool.segments import path_of
@@ -255,6 +256,30 @@ def test_status_for_people_names_what_is_lost(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert path.name in result.output
     assert "checksum" in result.output
+    assert "places.jsonl" not in result.output
+    Quarantine(tmp_path).damaged([place for line in account(tmp_path).writers for place in line.damages])
+    result = CliRunner().invoke(app, ["spool", "status", str(tmp_path)])
+    assert str(tmp_path / "quarantine" / "places.jsonl") in result.output
+
+
+def test_no_number_is_cut_short_on_a_narrow_terminal(tmp_path: Path) -> None:
+    """80 columns have room for every heading and for millions of records; the process gives way."""
+    writer = _written(tmp_path, 3)
+    ledger = Ledger("there")
+    ledger.finished = Totals(1, 123_456_789, 0, 0)
+    ledger.save(tmp_path)
+    result = CliRunner().invoke(app, ["spool", "status", str(tmp_path)], env={"COLUMNS": "80"})
+    for word in (
+        "recorded",
+        "delivered",
+        "pending",
+        "quarantined",
+        "dropped",
+        "123,456,789",
+        f"{writer.id:016x}",
+    ):
+        assert word in result.output
+    assert "…" not in result.output
 
 
 def test_status_of_nothing_is_one_clear_line(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def forward(
 ) -> None:
     """Forward what workers have recorded in a spool folder, at least once and in order, until Ctrl-C.
 
-    The exit status is 1 when something is left behind or in quarantine, 2 when the folder cannot be forwarded: it is
-    not there, or another process forwards it.
+    The exit status is 1 when something is in quarantine or was dropped or, with --once, is left behind; 2 when the
+    folder cannot be forwarded: it is not there, or another process forwards it.
     """
     from opentelemetry.sdk.resources import Resource
 

@@ -12,6 +12,7 @@ from handrail_harness.cli.arguments import SpoolFolder, spool_folder
 from handrail_harness.cli.output import print_error, print_json, stdout
 from handrail_harness.printable import printable
 from handrail_propagation import ConfigurationError
+from handrail_propagation.forward.quarantine import FOLDER, PLACES
 from handrail_propagation.spool.accounting import Account, Line, account
 
 spool = typer.Typer(
@@ -53,12 +54,14 @@ def _print(found: Account) -> None:
     if not found.total.recorded and not found.writers:
         stdout.print(escape(f"nothing has been recorded in {found.folder}: is it the folder of the workers?"))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, show_footer=True
+    )
     total = found.total
     table.add_column("writer", footer="total", no_wrap=True)
-    table.add_column("process", overflow="fold")
+    table.add_column("process", overflow="fold", min_width=10)
     for heading in ("recorded", "delivered", "pending", "quarantined", "dropped"):
-        table.add_column(heading, footer=f"{getattr(total, heading):,}", justify="right")
+        table.add_column(heading, footer=f"{getattr(total, heading):,}", justify="right", no_wrap=True)
     for line in found.writers:
         state = "alive" if line.alive else "closed" if line.closed else "gone"
         who = f"{line.pid} on {line.host}, {state}" if line.pid else state
@@ -83,6 +86,8 @@ def _print(found: Account) -> None:
             )
         for numbers in line.lost:
             print_error(f"lost: records {numbers[0]} to {numbers[-1]} of writer {line.writer:016x}")
+    if found.total.quarantined and (places := found.folder / FOLDER / PLACES).exists():
+        print_error(f"each place that was quarantined, and why: {places}")
 
 
 def _cells(line: Line) -> list[str]:

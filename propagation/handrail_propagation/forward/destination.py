@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from handrail_propagation.config import Config
 from handrail_propagation.errors import ConfigurationError
@@ -72,6 +72,13 @@ def destinations(config: Config) -> list[Destination]:
     for signal in signals:
         exporters[signal] = _exporter(signal, grpc, None)
     named = exporters[signals[0]]._endpoint
+    for exporter in () if grpc else exporters.values():
+        parts, where = _split(exporter._endpoint)
+        if parts.scheme not in ("http", "https") or not where:
+            raise ConfigurationError(
+                f"OTEL_EXPORTER_OTLP_ENDPOINT (or that of one signal) leads to {_public(exporter._endpoint)!r}, which "
+                "is no destination: use http://host:4318 or https://…."
+            )
     name = f"grpc://{named}" if grpc else str(named).removesuffix(_PATHS[signals[0]])
     return [_destination(_public(name), exporters, grpc)]
 
@@ -82,13 +89,13 @@ def from_url(url: str, config: Config) -> Destination:
     `http://host:4318` and `https://…` are base URLs of OTLP/HTTP, `grpc://host:4317` and `grpcs://…` OTLP/gRPC,
     `file:///folder` is a mirror in OTLP/JSON lines. Raises `ConfigurationError` for anything else.
     """
-    parts = urlsplit(url)
+    parts, where = _split(url)
     if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
         from handrail_propagation.forward.mirror import MAX_BYTES, MirrorTransport
 
         folder = Path(unquote(parts.path))
         return Destination(f"file://{folder}", MirrorTransport(folder, _signals(config)), MAX_BYTES)
-    if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.netloc:
+    if parts.scheme not in ("http", "https", "grpc", "grpcs") or not where:
         raise ConfigurationError(
             f"{url!r} is no destination: use http://host:4318, https://…, grpc://host:4317, grpcs://… or "
             "file:///folder."
@@ -102,6 +109,15 @@ def from_url(url: str, config: Config) -> Destination:
             endpoint = url.rstrip("/") + _PATHS[signal]
         exporters[signal] = _exporter(signal, grpc, endpoint)
     return _destination(_public(url.rstrip("/")), exporters, grpc)
+
+
+def _split(url: str) -> tuple[SplitResult, str]:
+    """Return a URL's parts, and its host, which is empty where host or port cannot be."""
+    try:
+        parts = urlsplit(url)
+        return parts, (parts.hostname or "") if parts.port != 0 else ""
+    except ValueError:
+        return urlsplit(""), ""
 
 
 def _signals(config: Config) -> Sequence[Signal]:

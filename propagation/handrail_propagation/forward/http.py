@@ -46,7 +46,7 @@ class HttpTransport:
             "POST", client._endpoint, headers=headers, data=body, timeout=client._timeout
         )
         if answer.error is not None or answer.status_code is None:
-            return Later(f"{client._endpoint}: {_brief(answer.error)}")
+            return Later(f"{client._endpoint}: {_brief(_root(answer.error))}")
         return self._outcome(signal, client._endpoint, answer)
 
     def _outcome(self, signal: Signal, endpoint: str, answer: Any) -> Outcome:
@@ -80,6 +80,13 @@ def _retry_after(answer: Any) -> float | None:
         except (TypeError, ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _root(error: BaseException | None) -> BaseException | None:
+    """Return what happened in the first place: "connection refused", and not who has given up for it."""
+    while error is not None and (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
 
 
 def _brief(what: object) -> str:

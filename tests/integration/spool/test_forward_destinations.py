@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,10 +33,13 @@ from handrail_harness.faults.behaviour import (
 )
 from handrail_harness.faults.grpc_destination import FaultyGrpcDestination
 from handrail_harness.stack.embedded import EmbeddedStack
+from handrail_propagation import ConfigurationError
 from handrail_propagation import conventions as names
 from handrail_propagation.config import Config
 from handrail_propagation.forward.destination import destinations, from_url
 from handrail_propagation.forward.forwarder import Forwarder
+from handrail_propagation.forward.outcome import Later
+from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.ledger import load_all
@@ -224,6 +228,26 @@ def test_the_settings_name_the_destination(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
+def test_settings_that_lead_nowhere_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint without a scheme, as gRPC would take it, is said at start, not waited for."""
+    for endpoint in ("localhost:4318", "htp://there", "http://:4318", "http://there:99999"):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
+            destinations(Config.from_environment())
+
+
+def test_what_forwarding_waits_for_is_said_in_plain_words(tmp_path: Path) -> None:
+    """A port that nobody listens on is a refused connection, not the layers of a library that have given up for it."""
+    with closing(socket.socket()) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        transport = from_url(endpoint, Config.from_environment()).transport
+        outcome = transport.send(Signal.TRACES, b"")
+        transport.close()
+    assert isinstance(outcome, Later)
+    assert outcome.reason == f"{endpoint}/v1/traces: ConnectionRefusedError: [Errno 111] Connection refused"
+
+
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "handrail_harness.cli", "forward", *arguments]
 
@@ -282,6 +306,9 @@ def test_the_command_runs_until_it_is_stopped(misbehaving: FaultyDestination, tm
     [
         (["/no/such/folder", "--to", "http://127.0.0.1:1", "--once"], "cannot be forwarded"),
         ([".", "--to", "ftp://there"], "is no destination"),
+        ([".", "--to", "http://there:port"], "is no destination"),
+        ([".", "--to", "grpc://:4317"], "is no destination"),
+        ([".", "--to", "http://[::1"], "is no destination"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], said: str) -> None:
