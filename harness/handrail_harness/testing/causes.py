@@ -49,8 +49,11 @@ def _causes(report: Report, around: Surroundings, *, waited: bool) -> Iterator[s
     for consumer in report.handoffs.lost_consumers:
         if not consumer.parent_span_id.strip("0"):
             yield _torn(None, consumer, around)
-    for send in report.handoffs.lost_sends if waited else ():
-        yield from _unreceived(send, around)
+    lost = report.handoffs.lost_sends if waited else ()
+    elsewhere = around.receipts_elsewhere(report.trace_ids) if lost else {}
+    for send in lost:
+        receipt = elsewhere.get(message_id_of(send))
+        yield from [_torn(send, receipt, around)] if receipt is not None else _unreceived(send, around)
     for span in report.forest.spans:
         if span.attributes.get(ABANDONED) is True:
             yield f"worker process lost: it died in {printable(span.full_name, 80)} ({span.span_id})"
@@ -84,7 +87,7 @@ def _torn(send: Span | None, consumer: Span, around: Surroundings) -> str:
     if noted == TRACEPARENT_NOT_TRUSTED or (root and claimed):
         return (
             f"header not trusted: the worker does not believe the traceparent of {where} (HANDRAIL_TRUST, or "
-            "instrument(trust=...)), so its consumer began a trace of its own"
+            f"instrument(trust=...)), so its consumer began a trace of its own, {consumer.trace_id}"
         )
     if (seen is not None and seen.value and not seen.parsable) or noted == TRACEPARENT_UNPARSABLE:
         value = f" as {printable(seen.value, 80)!r}" if seen is not None else ""
@@ -92,12 +95,13 @@ def _torn(send: Span | None, consumer: Span, around: Surroundings) -> str:
     # Our instrumentation notes what it cannot use; where it has noted nothing, there was nothing.
     if (seen is not None and seen.missing) or (root and consumer.scope_name == OUR_SCOPE):
         return (
-            f"header missing: {where} arrived without traceparent, so its consumer began a trace of its own"
+            f"header missing: {where} arrived without traceparent, so its consumer began a trace of its own, "
+            f"{consumer.trace_id}"
         )
     if root:
         return (
             f"header missing or unparsable: {where} arrived without a usable traceparent, so its consumer began a "
-            "trace of its own"
+            f"trace of its own, {consumer.trace_id}"
         )
     return (
         f"header changed: {where} names span {consumer.parent_span_id} in trace {consumer.trace_id} as its sender, "

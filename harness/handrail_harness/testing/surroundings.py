@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from handrail_harness.errors import SourceError
 from handrail_harness.printable import printable
+from handrail_harness.rules.handoffs import message_id_of
 
 if TYPE_CHECKING:
     from handrail_harness.rules import Clue
+    from handrail_harness.spans import Span
     from handrail_harness.stack.workers import Worker
     from handrail_harness.testing.applications import Application
     from handrail_harness.testing.ground import Ground
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from handrail_harness.testing.workers import Workers
 
 _LOG_LINES = 5
+_TRACES = 50
+"""So many of the latest traces are looked through for a receipt."""
 
 
 class Surroundings:
@@ -46,6 +51,23 @@ class Surroundings:
     def headers_of(self, message_id: str) -> SeenHeader | None:
         """Return the trace context of a message that a thread of this process took, `None` for others."""
         return self._workers.messages.of(message_id) if message_id else None
+
+    def receipts_elsewhere(self, trace_ids: Collection[str]) -> Mapping[str, Span]:
+        """Return the receipts in the latest traces other than these, by message id.
+
+        Instrumentation that records no lineage leaves nothing else that leads from a run to a branch torn off it.
+        """
+        source = self._ground.source
+        found: dict[str, Span] = {}
+        try:
+            for trace in source.traces(_TRACES):
+                if trace.trace_id not in trace_ids:
+                    receipts = (span for span in source.spans(trace.trace_id) if span.kind == "consumer")
+                    found |= {message_id_of(span): span for span in receipts}
+        except SourceError:
+            pass  # what is told of the run is told without
+        found.pop("", None)
+        return found
 
     def waiting(self, queue: str) -> int:
         """Return how many messages wait in a queue of this session's database; 0 where that cannot be told."""

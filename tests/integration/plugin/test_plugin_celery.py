@@ -43,6 +43,14 @@ def instrumented(handrail):
 
 
 """
+TORN_OFF = """
+import shop
+
+
+def test_torn_off(handrail, faults):
+    faults.drop_header("traceparent", task="shop.receipt")
+    handrail.run(lambda: shop.charge.delay(5)).result()
+"""
 TYPING_ERRORS = """
 import pytest
 import shop
@@ -159,6 +167,24 @@ def test_any_instrumentation(project: Project, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     pytester = project("shop", (STOCK if how == "stock" else NO_REDIS) + SHOP, "handrail_app = shop:app")
     pytester.runpytest_subprocess("--handrail-tier=thread").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("tier", "cause"),
+    [("thread", "header missing: message *"), ("process", "header missing or unparsable: message *")],
+)
+def test_a_branch_without_lineage_is_found(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tier: str, cause: str
+) -> None:
+    """The stock instrumentation leaves nothing that leads to a trace torn off: its receipt says so, and no guess."""
+    monkeypatch.setenv("SHOP_INSTRUMENTATION", "stock-in-workers")
+    pytester = project(
+        "shop", STOCK + TORN_OFF, f"handrail_app = shop:app\nhandrail_tier = {tier}\nhandrail_patience = 3"
+    )
+    done = pytester.runpytest_subprocess()
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines([f"*cause: {cause} so its consumer began a trace of its own, *"])
+    assert len({line.strip() for line in done.outlines if "cause: " in line}) == 1
 
 
 def test_typing_errors_never_pass(project: Project) -> None:

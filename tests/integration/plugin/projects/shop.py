@@ -1,4 +1,7 @@
-"""A Celery project without agents, instrumented by `SHOP_INSTRUMENTATION`: ours, stock, stock-at-fork, or none."""
+"""A Celery project without agents, instrumented by `SHOP_INSTRUMENTATION`.
+
+That is ours, stock-in-workers, stock-at-fork, or anything else for nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,23 @@ if HOW == "ours":
     from handrail_propagation import instrument
 
     instrument(app)
+elif HOW == "stock-in-workers":
+    # As its documentation says.
+    from typing import Any
+
+    from celery.signals import worker_process_init
+
+    @worker_process_init.connect(weak=False)
+    def trace_child(**_: Any) -> None:
+        """Export every span of a pool child as it ends."""
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.celery import CeleryInstrumentor
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+        tracer_provider = TracerProvider()
+        tracer_provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+        CeleryInstrumentor().instrument(tracer_provider=tracer_provider)
 elif HOW == "stock-at-fork":
     # As it must not be done: the exporter's thread starts before the pool forks, and nothing starts it again.
     import queue
