@@ -141,7 +141,8 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     """Compares the shape of a run with a file in `goldens/` beside the test; --update-golden writes it."""
     from handrail_harness.testing.goldens import Golden
 
-    return Golden(request.path, request.node.name, update=bool(request.config.getoption("update_golden")))
+    name = request.node.nodeid.partition("::")[2]  # with its class: two may have a test of one name
+    return Golden(request.path, name, update=bool(request.config.getoption("update_golden")))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -58,6 +58,7 @@ def test_worker_takes_messages_and_stops_warm(
     process = worker("adding:app", ["adding-warm"], cwd=app_folder, env={"HANDRAIL_REDIS_URL": redis_url})
     with Celery("client", broker=redis_url, backend=redis_url) as client:
         assert client.send_task("add", (1, 2), queue="adding-warm").get(timeout=15) == 3
+        assert f"{process.hostname} ready." in process.log(), "it is called what it calls itself"
         slow = client.send_task("add", (3, 4), {"seconds": 1}, queue="adding-warm")
         wait_for(lambda: "add" in process.log())
         wait_for(lambda: process.log().count("received") == 2)

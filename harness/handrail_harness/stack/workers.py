@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ class Worker:
         hostname: str | None = None,
         log_path: Path | None = None,
     ) -> None:
-        self.hostname = hostname or f"w{secrets.token_hex(4)}@%h"
+        self.hostname = hostname or f"w{secrets.token_hex(4)}@{socket.gethostname()}"
         self._owns_log = log_path is None
         self._log_path = log_path
         self._env = {**os.environ, **(env or {})}

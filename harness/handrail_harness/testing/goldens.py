@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER = "goldens"
 _DIFF = 40  # lines of a difference that are shown
+_STEM = 120  # characters of a file's name
 
 
 class Golden:
@@ -24,6 +26,7 @@ class Golden:
         self._folder = test_file.parent / FOLDER / test_file.stem
         self._test = test_name
         self._update = update
+        self._compared: dict[Path, str] = {}
         self.written: list[Path] = []
         """Files that were written anew."""
 
@@ -38,6 +41,11 @@ class Golden:
         actual = run.shape(in_order=in_order)
         if not actual.strip():
             raise RunAssertion(f"{run!r} has no step, so a golden file of it would prove nothing")
+        if self._compared.setdefault(path, actual) != actual:
+            raise RunAssertion(
+                f"this test has compared another shape with {path} already; tell the two apart by a name, as in "
+                f"golden(run, 'second')\n\n{actual}"
+            )
         if self._update:
             if not path.exists() or path.read_text(encoding="utf-8") != actual:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +62,11 @@ class Golden:
 
     def path(self, name: str = "") -> Path:
         """Return the golden file of this test."""
-        stem = self._test + (f"-{name}" if name else "")
-        return self._folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-')}.txt"
+        given = self._test + (f"-{name}" if name else "")
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", given).strip("-")
+        if len(stem) > _STEM:  # a file's name has at most 255 characters, a test's parameters may have more
+            stem = f"{stem[:_STEM]}-{hashlib.sha256(given.encode()).hexdigest()[:8]}"
+        return self._folder / f"{stem}.txt"
 
 
 def _changed(path: Path, wanted: str, actual: str, run: Run) -> RunAssertion:

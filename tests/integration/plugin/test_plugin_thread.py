@@ -48,6 +48,11 @@ def test_golden(handrail, golden):
     golden(handrail.send("cleaner", host="db-7"))
 
 
+class TestAgain:
+    def test_golden(self, handrail, golden):
+        golden(handrail.send("scout", host="db-7", db="orders"))
+
+
 @pytest.fixture(scope="module")
 def shared_run(handrail):
     return handrail.send("scout", host="db-7", db="orders")
@@ -144,7 +149,7 @@ def test_still_works(handrail):
 def test_a_project_of_agents(project: Project) -> None:
     """Runs on threads are asserted, queried, matched; goldens are written, compared, and a change is named."""
     pytester = project("ops", WHOLE, "handrail_app = ops:ops\nhandrail_tier = thread\nfilterwarnings = error")
-    pytester.runpytest_subprocess("--update-golden").assert_outcomes(passed=5)
+    pytester.runpytest_subprocess("--update-golden").assert_outcomes(passed=6)
     golden = pytester.path / "goldens" / "test_runs" / "test_golden.txt"
     assert golden.read_text(encoding="utf-8").splitlines() == [
         "agent cleaner",
@@ -152,6 +157,8 @@ def test_a_project_of_agents(project: Project) -> None:
         "    tool table_sizes  (read, executed)",
         "  tool drop_table  (destructive, awaiting_approval)",
     ]
+    of_class = golden.with_name("TestAgain-test_golden.txt")
+    assert of_class.read_text(encoding="utf-8").startswith("agent scout\n")
     golden.write_text(
         "agent cleaner\n  handoff scout\n    tool table_sizes  (read, executed)\n"
         "    handoff scout\n      tool table_sizes  (read, executed)\n"
@@ -159,7 +166,7 @@ def test_a_project_of_agents(project: Project) -> None:
         encoding="utf-8",
     )
     moved = pytester.runpytest_subprocess("-k", "golden or several")
-    moved.assert_outcomes(passed=2, failed=1, deselected=2)
+    moved.assert_outcomes(passed=3, failed=1, deselected=2)
     moved.stdout.fnmatch_lines(
         ["*moved: handoff scout and 1 below it, from agent cleaner / handoff scout to agent cleaner*"]
     )
