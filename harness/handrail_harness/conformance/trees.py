@@ -90,7 +90,10 @@ def _send(app: Celery, queue: str, scenario: Scenario, provider: TracerProvider)
             scenario.task,
             scenario.arguments(queue),
             scenario.kwargs,
-            headers={"traceparent": format_traceparent(context)},
+            headers={
+                "traceparent": format_traceparent(context),
+                "baggage": f"{c.BAGGAGE_RUN_ID}={CLIENT}-{scenario.name}",
+            },
         )
         span.set_attribute(c.MESSAGING_MESSAGE_ID, message_id)
     return f"{context.trace_id:032x}"
@@ -110,7 +113,8 @@ def _judged(reports: Reports) -> Iterator[Outcome]:
     for name, expected, source, look in _LOOKS:
         yield Outcome("messages", name, expected, nothing or _told(reports, look), source)
     breaches = [(name, one) for name, (_, report) in reports.items() for one in report.breaches]
-    roles = {role_of(span) for _, report in reports.values() for span in _of_app(report.forest.distinct)}
+    of_app = [span for _, report in reports.values() for span in _of_app(report.forest.distinct)]
+    roles = {role_of(span) for span in of_app}
     for name, expected, of in (
         (
             "messaging",
@@ -133,15 +137,32 @@ def _judged(reports: Reports) -> Iterator[Outcome]:
             continue
         expected = invariant.statement[0].upper() + invariant.statement[1:] + "."
         seen = _places((name, one) for name, one in breaches if one.invariant == invariant.name)
-        skipped = (
-            "" if roles & _NEEDS.get(invariant.name, roles) else "no tool was called; name a task (--task)"
-        )
+        needs, lacking = _NEEDS.get(invariant.name, (_anything, ""))
+        skipped = "" if any(needs(span) for span in of_app) else lacking
         yield Outcome(
             "tree", invariant.name, expected, nothing or seen, f"invariant {invariant.name}", skipped
         )
 
 
-_NEEDS: Final[dict[InvariantName, frozenset[Role]]] = {"decision_before_action": frozenset({"tool"})}
+def _anything(span: Span) -> bool:
+    return True
+
+
+# What an invariant is about; without it there is nothing to judge, and nothing passes for want of that.
+_NEEDS: Final[dict[InvariantName, tuple[Callable[[Span], bool], str]]] = {
+    "decision_before_action": (
+        lambda span: role_of(span) == "tool",
+        "no tool was called; name a task (--task)",
+    ),
+    "lineage_agrees": (
+        lambda span: span.kind == "consumer" and c.MESSAGE_ROOT_ID in span.attributes,
+        f"no receipt records the queue's lineage ({c.MESSAGE_ROOT_ID}, {c.MESSAGE_PARENT_ID})",
+    ),
+    "baggage_arrived": (
+        lambda span: c.RUN_ID in span.attributes,
+        f"no span has {c.RUN_ID}, though the baggage of each first message has",
+    ),
+}
 
 
 def _convention_of(breach: Breach) -> Role | None:
