@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import random
 import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
@@ -25,8 +28,8 @@ from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.identity import Identity
-from handrail_propagation.spool.reader import SegmentFile, segments
-from handrail_propagation.spool.record import Kind
+from handrail_propagation.spool.reader import SegmentFile, read, segments
+from handrail_propagation.spool.record import Kind, Record
 from handrail_propagation.spool.writer import Writer
 
 TRACE = b"t" * 16
@@ -437,6 +440,65 @@ def test_damage_is_quarantined_with_its_place(tmp_path: Path) -> None:
     assert total.is_exact
     assert "checksum" in (tmp_path / "quarantine" / "places.jsonl").read_text()
     assert (tmp_path / "quarantine" / file.path.name).exists()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), faults=st.integers(1, 8), settled=st.booleans(), closed=st.booleans())
+def test_what_the_account_says_of_damage_is_what_forwarding_comes_to(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, faults: int, settled: bool, closed: bool
+) -> None:
+    """Flipped bits, blocks of zeros, lost segments and rubbish: what is intact arrives, and no number changes for it.
+
+    The account before anything is forwarded and the forwarder count by code of their own.
+    """
+    folder = tmp_path_factory.mktemp("spool")
+    chance = random.Random(seed)
+    scene, there = Scene(folder, segment_size=4096), There()
+    for part in range(2):
+        for number in range(40):
+            scene.event(f"event {part} {number}")
+            if chance.random() < 0.3:
+                scene.span(f"span {part} {number}")
+        if settled and not part:
+            forward(folder, there)
+    if closed:
+        scene.writer.close()
+    else:
+        scene.writer.abandon()
+    for _ in range(faults):
+        damage(chance.choice([file.path for file in segments(folder)[scene.writer.id]]), chance)
+        if not segments(folder):
+            break
+    before = account(folder).total
+    intact = {
+        record.id
+        for files in segments(folder).values()
+        for file in files
+        for record in read(file)
+        if isinstance(record, Record) and record.kind is Kind.LOG
+    }
+    forward(folder, there)
+    after = account(folder).total
+    assert (after.recorded, after.quarantined, after.pending) == (before.recorded, before.quarantined, 0)
+    assert intact <= set(record_ids(there.events))
+    assert not segments(folder)
+
+
+def damage(path: Path, chance: random.Random) -> None:
+    """Do to a segment what disks and people do."""
+    data = bytearray(path.read_bytes())
+    place = chance.randrange(len(data))
+    match chance.randrange(4):
+        case 0:
+            data[place] ^= 1 << chance.randrange(8)
+        case 1:
+            data[place : place + 512] = bytes(len(data[place : place + 512]))
+        case 2:
+            data += chance.randbytes(chance.randint(1, 100))
+        case 3:
+            path.unlink()
+            return
+    path.write_bytes(data)
 
 
 def test_a_destination_that_is_away_holds_nothing_up_but_deletion(tmp_path: Path) -> None:
