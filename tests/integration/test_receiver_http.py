@@ -244,7 +244,7 @@ def test_other_paths_and_methods(http: httpx.Client) -> None:
     assert http.post("/v1/profiles", content=b"", headers=PROTOBUF).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/status", "/traces", f"/traces/{TRACE}/spans", "/runs/r/traces"])
+@pytest.mark.parametrize("path", ["/status", "/traces", f"/traces/{TRACE}/spans"])
 def test_queries_need_the_token(path: str, http: httpx.Client, receiver: Receiver) -> None:
     """Without the token from the private state file nothing can be read, by no other user and no web page."""
     assert receiver.state is not None

@@ -27,12 +27,19 @@ from handrail_harness.store.location import DirectoryLock, ServerState
 pytestmark = pytest.mark.integration
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-RUN = "run/with a slash?"
-ROOT = "task/with a slash?"
+RUN = "run/with a slash?\r\n\x1b\x00é"
+ROOT = "task/with a slash?\n\x00"
 PROTOBUF = {"content-type": "application/x-protobuf"}
 MakeTraces = Callable[..., ExportTraceServiceRequest]
 Answers = tuple[
-    list[Span], list[LogEvent], list[str], list[TraceSummary], list[Span], list[str], RunSize | None
+    list[Span],
+    list[LogEvent],
+    list[str],
+    list[TraceSummary],
+    list[Span],
+    list[str],
+    RunSize | None,
+    list[str],
 ]
 
 
@@ -56,6 +63,7 @@ def answers(source: StoreSource) -> Answers:
         list(source.spans("0" * 32)),
         list(source.traces_of_root(ROOT)),
         source.size_of([TRACE, "0" * 32], [RUN], [ROOT]),
+        list(source.traces_of_run(RUN + "and no end" * 20_000)),
     )
 
 
@@ -83,6 +91,7 @@ def test_same_answers_with_and_without_a_server(
     assert with_server[0] == list(spans_of(request))
     assert with_server[2] == [TRACE]
     assert with_server[4] == []
+    assert with_server[7] == []
     assert with_server[6] == RunSize(traces=1, spans=2, events=1)
     for reader in (first, second):
         assert reader.size_of([TRACE] * 500, [], []) is None
@@ -231,5 +240,10 @@ def test_a_question_that_is_none_is_refused(receiver: Receiver) -> None:
     ):
         answer = httpx.post(url, content=body, headers=headers, trust_env=False)
         assert answer.status_code == 400
-        assert "send an object of lists" in answer.text
-    assert httpx.post(url, content=b"{}", trust_env=False).status_code == 401
+        assert "object of lists" in answer.text
+        for asked in ("runs", "roots"):
+            other = httpx.post(url.replace("size", asked), content=body, headers=headers, trust_env=False)
+            assert other.status_code == 400
+    for asked in ("size", "runs", "roots"):
+        other = httpx.post(url.replace("size", asked), content=b'"a"', trust_env=False)
+        assert other.status_code == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -211,6 +212,29 @@ def test_hostile_chains_take_no_stack_and_no_minutes() -> None:
         parent = f"{at:016x}" if at else ""
         spans.append(Span("a" * 32, f"{at + 1:016x}", parent, "s", kind, at, at, attributes))  # type: ignore[arg-type]
     assert check(MemorySource(spans)).tree()["roots"] == 1
+
+
+def test_ids_that_are_none_are_not_looked_up() -> None:
+    """A megabyte as run id or root id goes into no query: what a hostile span says must not end the reading."""
+    asked: list[str] = []
+
+    class Asked(MemorySource):
+        def traces_of_run(self, run_id: str) -> Sequence[str]:
+            asked.append(run_id)
+            return super().traces_of_run(run_id)
+
+        traces_of_root = traces_of_run
+
+    long = "x" * 1_000_000
+    root, *_ = cleanup_run().spans
+    spans = [
+        replace(
+            root, span_id=f"{number:016x}", attributes={"agent.run.id": text, "agent.message.root_id": text}
+        )
+        for number, text in enumerate((long, "short", long + "y"), 1)
+    ]
+    assert check(Asked(spans), root.trace_id).run_id == "short"
+    assert asked == ["short", "short"]
 
 
 class TestNamingATrace:

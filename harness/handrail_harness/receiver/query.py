@@ -23,7 +23,9 @@ from handrail_harness.store.store import Store
 
 PREFIX = "/api/handrail/v1"
 MAX_LIMIT = 10_000
-_METHODS = {"/size": "POST"}  # what is asked about may be longer than an address
+_QUESTIONS = (
+    "send JSON: a text to /runs and /roots; to /size an object of lists trace_ids (hex), run_ids, root_ids"
+)
 
 
 def routes(store: Store, settings: Settings, token: str) -> list[Route]:
@@ -33,15 +35,14 @@ def routes(store: Store, settings: Settings, token: str) -> list[Route]:
         "/traces": lambda request: JSONResponse(
             [asdict(summary) for summary in store.index.traces(_limit(request))]
         ),
-        "/size": lambda request: JSONResponse(_size(store, request)),
         "/traces/{id}/spans": lambda request: _protobuf(store.index.trace_request(request.path_params["id"])),
         "/traces/{id}/events": lambda request: _protobuf(store.index.log_request(request.path_params["id"])),
-        "/runs/{id:path}/traces": lambda request: JSONResponse(
-            store.index.traces_of_run(request.path_params["id"])
-        ),
-        "/roots/{id:path}/traces": lambda request: JSONResponse(
-            store.index.traces_of_root(request.path_params["id"])
-        ),
+    }
+    # Ids of runs and roots are somebody's text, of any length and with any character: no part of an address.
+    asked: dict[str, Callable[[Any], Any]] = {
+        "/runs": lambda run_id: store.index.traces_of_run(_text(run_id)),
+        "/roots": lambda root_id: store.index.traces_of_root(_text(root_id)),
+        "/size": lambda names: _size(store, names),
     }
 
     def endpoint(query: Callable[[Request], Response], *, waits: bool) -> Any:
@@ -53,8 +54,6 @@ def routes(store: Store, settings: Settings, token: str) -> list[Route]:
                 return query(request)
             except sqlite3.Error as error:
                 return PlainTextResponse(f"the index cannot be read: {error}", 503)
-            except _NotAsked as error:
-                return PlainTextResponse(str(error), 400)
 
         async def guarded(request: Request) -> Response:
             given = request.headers.get("authorization", "")
@@ -65,27 +64,33 @@ def routes(store: Store, settings: Settings, token: str) -> list[Route]:
 
         return guarded
 
+    def about(question: Callable[[Any], Any]) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            try:
+                return JSONResponse(question(json.loads(request.state.body)))
+            except (ValueError, KeyError, TypeError):
+                return PlainTextResponse(_QUESTIONS, 400)
+
+        return answer
+
     return [
         Route("/health", lambda _: PlainTextResponse("ok\n")),
+        *(Route(PREFIX + path, endpoint(query, waits=path != "/status")) for path, query in queries.items()),
         *(
-            Route(
-                PREFIX + path, endpoint(query, waits=path != "/status"), methods=[_METHODS.get(path, "GET")]
-            )
-            for path, query in queries.items()
+            Route(PREFIX + path, endpoint(about(question), waits=True), methods=["POST"])
+            for path, question in asked.items()
         ),
     ]
 
 
-class _NotAsked(Exception):
-    """A question that is none, and what one looks like."""
+def _text(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError("an id is a text")
+    return name
 
 
-def _size(store: Store, request: Request) -> dict[str, int] | None:
-    try:
-        asked = json.loads(request.state.body)
-        size = store.index.size_of(asked["trace_ids"], asked["run_ids"], asked["root_ids"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _NotAsked("send an object of lists: trace_ids (hex), run_ids, root_ids") from error
+def _size(store: Store, names: Any) -> dict[str, int] | None:
+    size = store.index.size_of(names["trace_ids"], names["run_ids"], names["root_ids"])
     return size._asdict() if size is not None else None
 
 

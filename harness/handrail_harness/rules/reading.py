@@ -21,6 +21,8 @@ _PREFIX = re.compile(r"[0-9a-f]{1,31}")
 _PREFIX_SEARCH = 1000
 _RUNS_MAX = 20
 """A trace is looked up in at most this many runs: a hostile one names a run a span."""
+_ID_MAX = 1000
+"""Characters of an id that is looked up; what is longer is none, and no source need be able to take it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,9 @@ class RunReader:
 
 
 def _texts(spans: Sequence[Span], attribute: str) -> list[str]:
-    """Return the different values of an attribute, in order, as many as are looked up."""
-    return list(islice(dict.fromkeys(text for span in spans if (text := span.text(attribute))), _RUNS_MAX))
+    """Return the different values of an attribute, in order, as many as are looked up, and as long as an id may be."""
+    texts = dict.fromkeys(span.text(attribute) for span in spans)
+    return list(islice((text for text in texts if 0 < len(text) <= _ID_MAX), _RUNS_MAX))
 
 
 def find_trace(source: Source, trace: str | None) -> str:

@@ -94,13 +94,13 @@ class StoreSource:
         """Return the ids of all traces that have a span with this `agent.run.id`, oldest first."""
         if self._store:
             return self._store.index.traces_of_run(run_id)
-        return self._get_ids(f"/runs/{quote(run_id, safe='')}/traces")
+        return self._ids("/runs", run_id)
 
     def traces_of_root(self, root_id: str) -> Sequence[str]:
         """Return the ids of all traces that have a span with this `agent.message.root_id`, oldest first."""
         if self._store:
             return self._store.index.traces_of_root(root_id)
-        return self._get_ids(f"/roots/{quote(root_id, safe='')}/traces")
+        return self._ids("/roots", root_id)
 
     def traces(self, limit: int = 20) -> Sequence[TraceSummary]:
         """Return the latest traces, newest first."""
@@ -190,8 +190,8 @@ class StoreSource:
             raise SourceError(f"`handrail serve` answered {answer.status_code}: {detail}")
         return answer
 
-    def _get_ids(self, path: str) -> list[str]:
-        found: list[str] = self._get(path).json()
+    def _ids(self, path: str, name: str) -> list[str]:
+        found: list[str] = self._answer("POST", path, json=name).json()
         return found
 
     def _get_otlp(self, path: str, request: type[Request]) -> Request:
