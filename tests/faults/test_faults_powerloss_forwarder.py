@@ -89,7 +89,7 @@ def _problem(crash: Crash, folder: Path) -> str:
         return f"{len(missing)} effects of which nobody knows"
     if len(ended) != len(set(ended)):
         return "a span that had ended was ended again, as abandoned"
-    if not before.is_exact or not after.is_exact or after.pending:
+    if (before.recorded, before.quarantined, 0) != (after.recorded, after.quarantined, after.pending):
         return f"the account: {before}, then {after}"
     return ""
 

@@ -116,6 +116,27 @@ class Found:
         return self.started & self.decided
 
 
+def numbers(folder: Path) -> dict[int, dict[int, Kind]]:
+    """Return the numbers of the records that can be read, and what these are, for each writer."""
+    intact: dict[int, dict[int, Kind]] = {}
+    for writer, files in segments(folder).items():
+        records = [item for file in files for item in read(file) if isinstance(item, Record)]
+        intact[writer] = {record.sequence: record.kind for record in records}
+    return intact
+
+
+def is_exact(folder: Path) -> bool:
+    """Whether the account of a folder that nobody has forwarded is what counting its records one by one comes to."""
+    intact = numbers(folder)
+    lines = {line.writer: line for line in account(folder).writers}
+    return lines.keys() == intact.keys() and all(
+        (line.delivered, line.pending, line.quarantined)
+        == (0, len(intact[writer]), line.recorded - len(intact[writer]))
+        and line.recorded >= max(intact[writer], default=0)
+        for writer, line in lines.items()
+    )
+
+
 def find(folder: Path) -> Found:
     """Read a spool as somebody does who comes after the crash. Fails when anything in it makes that fail."""
     found = Found()
@@ -124,7 +145,7 @@ def find(folder: Path) -> Found:
             for item in read(file):
                 if isinstance(item, Record):
                     _take(found, item)
-    found.exact = account(folder).total.is_exact
+    found.exact = is_exact(folder)
     for state in survey(folder):
         found.recorded[state.id] = state.recorded
         found.intact += state.intact
