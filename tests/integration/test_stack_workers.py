@@ -103,6 +103,25 @@ def test_children_die_with_a_killed_owner(tmp_path: Path) -> None:
     wait_for(lambda: not psutil.pid_exists(pid) and not psutil.pid_exists(guard))
 
 
+def test_a_log_dies_with_a_killed_owner(redis_url: str, app_folder: Path) -> None:
+    """After SIGKILL of the process that started a worker, neither the worker nor its log is left behind."""
+    code = (
+        "import sys, time\nfrom handrail_harness.stack.workers import Worker\n"
+        "worker = Worker('adding:app', ['adding-killed']).launch()\n"
+        "print(worker.pid, worker._log_path, flush=True)\ntime.sleep(120)"
+    )
+    environment = {**os.environ, "HANDRAIL_REDIS_URL": redis_url}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=app_folder, env=environment
+    ) as owner:
+        assert owner.stdout is not None
+        pid, _, log = owner.stdout.readline().strip().partition(" ")
+        assert Path(log).exists()
+        os.kill(owner.pid, signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(int(pid)) and not Path(log).exists())
+
+
 def test_two_redis_servers_at_once() -> None:
     """Each server has a port and a password of its own; the password of one does not open the other."""
     with RedisServer() as one, RedisServer() as two:

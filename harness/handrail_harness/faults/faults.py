@@ -207,6 +207,8 @@ class Faults(Injector):
             self._relay.__exit__(None, None, None)
 
     def _forget(self) -> None:
+        for worker in self._workers:
+            worker.remove_log()
         if self._own_folder:
             shutil.rmtree(self._rules.folder, ignore_errors=True)
 
@@ -257,6 +259,8 @@ class Faults(Injector):
         whole = {**self.stack.environ(), **self._exports(), **acting["env"], **env}
         worker = Worker(app, queues, env=whole, arguments=arguments, **options)
         self._workers.append(worker)
+        if (session := getattr(self.stack, "watch_worker", None)) is not None:
+            session(worker)  # a failed test tells its last words, too
         return worker.start()
 
     def _exports(self) -> dict[str, str]:

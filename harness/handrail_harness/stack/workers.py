@@ -89,7 +89,13 @@ class Worker:
             handle, name = tempfile.mkstemp(prefix="handrail-worker-", suffix=".log")
             os.close(handle)
             self._log_path = Path(name)
-        self._child = Child(self.command, log_path=self._log_path, env=self._env, cwd=self._cwd)
+        self._child = Child(
+            self.command,
+            log_path=self._log_path,
+            env=self._env,
+            cwd=self._cwd,
+            leftovers=[self._log_path] if self._owns_log else [],
+        )
         return self
 
     def wait_ready(self, *, timeout: float = 60.0) -> Worker:

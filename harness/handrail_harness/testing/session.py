@@ -111,6 +111,10 @@ class Handrail:
         """Seconds without a new span after which a run counts as at rest."""
         return self._ground.quiet
 
+    def watch_worker(self, worker: Worker) -> None:
+        """Let failures of this test tell of a worker that somebody else starts and stops, such as `Faults`."""
+        self._workers.guests.append(worker)
+
     def environ(self) -> dict[str, str]:
         """Return the variables that point a process at the stack."""
         return self._ground.environ()
@@ -224,6 +228,7 @@ class Handrail:
         """Forget the runs of the test before."""
         self.test = test
         self._runs = []
+        self._workers.guests.clear()
 
     def assert_runs(self) -> None:
         """Assert that every run of this test is one unified tree."""

@@ -39,14 +39,14 @@ class Surroundings:
             clues["queues"] = _queues(self._ground.tier, self._application)
         if (threads := self._workers.threads) is not None:
             clues["worker"] = lambda: [f"threads of this process, consuming {', '.join(threads.queues)}"]
-        for worker in self._workers.serving:
+        for worker in self.workers:
             clues[f"worker {worker.hostname}"] = _worker(worker)
         return clues
 
     @property
     def workers(self) -> Sequence[Worker]:
-        """The worker processes that were started for runs."""
-        return self._workers.serving
+        """The worker processes that were started for runs, and for this test."""
+        return (*self._workers.serving, *self._workers.guests)
 
     def headers_of(self, message_id: str) -> SeenHeader | None:
         """Return the trace context of a message that a thread of this process took, `None` for others."""

@@ -24,6 +24,8 @@ class Workers:
         self._environ = environ
         self._all: list[Worker] = []
         self._serving: list[Worker] = []
+        self.guests: list[Worker] = []
+        """Worker processes that somebody else has started for the test that is running."""
         self._threads: ThreadWorker | None = None
         self._faults_folder: Path | None = None
         self.messages = Messages()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from .conftest import Project
@@ -149,6 +152,7 @@ def test_broken_in_a_worker(handrail, faults):
 
 
 def test_missing_in_a_worker(handrail, faults):
+    faults.worker("ops:app", ["nobody"], hostname="guest@here")
     faults.drop_header("traceparent", task="scout")
     handrail.send("cleaner", host="db-7").assert_unified()
 
@@ -215,10 +219,19 @@ def test_exporters_lost_at_fork_are_named(project: Project, monkeypatch: pytest.
     )
 
 
-def test_faults_reach_worker_processes(project: Project) -> None:
-    """Tier `process` is what a session gets here by itself; a fault bites in its workers, and its cause is told."""
+def test_faults_reach_worker_processes(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Tier `process` is what a session gets here by itself; a fault bites in its workers, and its cause is told.
+
+    What a worker of a fault said last is told, too, and no file of the session is left.
+    """
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = project("ops", FAULTS, "handrail_app = ops:ops").runpytest_subprocess()
     done.assert_outcomes(passed=2, failed=2)
     causes = [line.partition("cause: ")[2].partition(":")[0] for line in done.outlines if "cause: " in line]
     # Where pytest takes itself to be in CI its summary has the messages once more
     assert list(dict.fromkeys(causes)) == ["header missing", "header unparsable"]
+    done.stdout.fnmatch_lines(["*worker guest@here:", "*is running"])
+    left = {path.name for path in tmp_path.iterdir() if path.name.startswith("handrail-")}
+    assert left == {f"handrail-sessions-{os.getuid()}"}
