@@ -152,6 +152,7 @@ def main() -> None:
     print(f"\neach alone, {len(spans):,} spans, CPU ms")
     facts = Facts(build(spans))
     for name, work in (
+        ("looks", lambda: facts.columns.look),
         ("kinds and times", lambda: (facts.columns.kind, facts.columns.start, facts.columns.end)),
         ("hand-offs", lambda: facts.handoffs),
         ("lineage", lambda: facts.disagreements),

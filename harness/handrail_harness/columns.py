@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrail_harness.identities import Flags, Identities, Positions, integers
-from handrail_harness.spans import Span, SpanKind
+from handrail_harness.looks import Look
+from handrail_harness.spans import Link, Span, SpanKind
 from handrail_propagation.conventions import LINK_TYPE
 
 KINDS: Final[dict[str, int]] = {kind: number for number, kind in enumerate(get_args(SpanKind))}
@@ -55,10 +56,27 @@ class Columns:
         """Those whose parent is among the spans, in order."""
         return np.flatnonzero(self.parent >= 0)
 
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """What the spans look like, in the order in which the looks come."""
+        return self._sorted[0]
+
+    @property
+    def look(self) -> Positions:
+        """The place of its look in `looks`."""
+        return self._sorted[1]
+
     @cached_property
     def kind(self) -> NDArray[np.int8]:
         """The number of its kind in `KINDS`."""
-        return np.fromiter([KINDS.get(span.kind, 0) for span in self.spans], np.int8, len(self.spans))
+        return np.array([KINDS.get(look.kind, 0) for look in self.looks], np.int8)[self.look]
+
+    @cached_property
+    def _sorted(self) -> tuple[tuple[Look, ...], Positions]:
+        of_each = [span.look for span in self.spans]
+        numbers = {look: number for number, look in enumerate(dict.fromkeys(of_each))}
+        look = np.fromiter(map(numbers.__getitem__, of_each), np.intp, len(of_each))
+        return tuple(numbers), look
 
     @cached_property
     def start(self) -> NDArray[Any]:
@@ -80,14 +98,15 @@ class Columns:
 
         As two arrays, an item a link: the span that has it, and the first of the identity that it leads to.
         """
-        found = [
-            (position, link)
-            for position in np.flatnonzero(of).tolist()
-            for link in self.spans[position].links
-            if link.attributes.get(LINK_TYPE) in types
-        ]
-        owners = np.array([position for position, _ in found], np.intp)
-        targets = self.find([link.trace_id for _, link in found], [link.span_id for _, link in found])
+        positions: list[int] = []
+        found: list[Link] = []
+        for position in np.flatnonzero(of).tolist():
+            for link in self.spans[position].links:
+                if link.attributes.get(LINK_TYPE) in types:
+                    positions.append(position)
+                    found.append(link)
+        owners = np.array(positions, np.intp)
+        targets = self.find([link.trace_id for link in found], [link.span_id for link in found])
         return owners[targets >= 0], targets[targets >= 0]
 
     def find(self, trace_ids: Iterable[str], span_ids: Sequence[str]) -> Positions:

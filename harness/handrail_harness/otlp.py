@@ -20,14 +20,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
+from handrail_harness.attributes import SHORT
 from handrail_harness.spans import AttributeValue, Link, LogEvent, Span, SpanEvent, SpanKind, StatusCode
 from handrail_propagation.otlp.json import map_ids
 
 Request = TypeVar("Request", ExportTraceServiceRequest, ExportLogsServiceRequest, ExportMetricsServiceRequest)
-
-_SHORT = 64
-"""Most characters of a value that spans are likely to share. One object for all of them halves the memory of a long
-run, and makes comparing them cheap."""
 
 _KINDS: tuple[SpanKind, ...] = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS: tuple[StatusCode, ...] = ("unset", "ok", "error")
@@ -80,6 +77,8 @@ def spans_of(request: ExportTraceServiceRequest) -> Iterator[Span]:
 
 def span_of(wire: WireSpan, resource: dict[str, AttributeValue], scope_name: str) -> Span:
     """Return one wire span as a `Span`."""
+    status = wire.status
+    code = status.code
     return Span(
         trace_id=shared(wire.trace_id.hex()),
         span_id=wire.span_id.hex(),
@@ -89,21 +88,23 @@ def span_of(wire: WireSpan, resource: dict[str, AttributeValue], scope_name: str
         start_unix_nano=wire.start_time_unix_nano,
         end_unix_nano=wire.end_time_unix_nano,
         attributes=attributes_of(wire.attributes),
-        links=tuple(
-            Link(link.trace_id.hex(), link.span_id.hex(), attributes_of(link.attributes))
-            for link in wire.links
-        ),
-        events=tuple(
-            SpanEvent(event.name, event.time_unix_nano, attributes_of(event.attributes))
-            for event in wire.events
-        ),
-        status_code=_STATUS[wire.status.code] if 0 <= wire.status.code < len(_STATUS) else "unset",
-        status_message=wire.status.message,
+        links=tuple(map(_link, wire.links)),
+        events=tuple(map(_event, wire.events)),
+        status_code=_STATUS[code] if 0 <= code < len(_STATUS) else "unset",
+        status_message=status.message,
         trace_state=wire.trace_state,
         flags=wire.flags,
         resource=resource,
         scope_name=scope_name,
     )
+
+
+def _link(wire: WireSpan.Link) -> Link:
+    return Link(wire.trace_id.hex(), wire.span_id.hex(), attributes_of(wire.attributes))
+
+
+def _event(wire: WireSpan.Event) -> SpanEvent:
+    return SpanEvent(wire.name, wire.time_unix_nano, attributes_of(wire.attributes))
 
 
 def events_of(request: ExportLogsServiceRequest) -> Iterator[LogEvent]:
@@ -125,24 +126,34 @@ def events_of(request: ExportLogsServiceRequest) -> Iterator[LogEvent]:
 
 def attributes_of(pairs: Sequence[KeyValue]) -> dict[str, AttributeValue]:
     """Return OTLP key-value pairs as a dictionary; of a repeated key the last value counts."""
-    return {shared(pair.key): _value(pair.value) for pair in pairs}
+    found: dict[str, AttributeValue] = {}
+    for pair in pairs:
+        value = pair.value
+        which = value.WhichOneof("value")
+        # Most are strings: read here, not in a function of their own.
+        found[shared(pair.key)] = (
+            shared(value.string_value) if which == "string_value" else _value(value, which)
+        )
+    return found
 
 
 def shared(text: str) -> str:
-    """Return the text as the one object that stands for it, where it is short enough to occur again."""
-    return intern(text) if len(text) <= _SHORT else text
+    """Return the text as the one object that stands for it, where it is short enough to occur again.
+
+    One object for all of them halves the memory of a long run, and makes comparing them cheap.
+    """
+    return intern(text) if len(text) <= SHORT else text
 
 
-def _value(value: AnyValue) -> AttributeValue:
-    which = value.WhichOneof("value")
+def _value(value: AnyValue, which: str | None) -> AttributeValue:
     if which == "string_value":
         return shared(value.string_value)
     if which is None:
         return None
     if which == "array_value":
-        return [_value(item) for item in value.array_value.values]
+        return [_value(item, item.WhichOneof("value")) for item in value.array_value.values]
     if which == "kvlist_value":
-        return {pair.key: _value(pair.value) for pair in value.kvlist_value.values}
+        return attributes_of(value.kvlist_value.values)
     scalar: str | bool | int | float | bytes = getattr(value, which)
     return scalar
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from handrail_harness.looks import TRACE_FLAGS, Look, look_of
 from handrail_propagation.conventions import CELERY_TASK_NAME
 
 AttributeValue = (
@@ -40,7 +41,10 @@ class SpanEvent:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One span as stored. Ids are lower-case hex; `parent_span_id` is empty for a root; times are epoch ns."""
+    """One span as stored. Ids are lower-case hex; `parent_span_id` is empty for a root; times are epoch ns.
+
+    `look` follows from the other fields, and is worked out once, here.
+    """
 
     trace_id: str
     span_id: str
@@ -58,6 +62,12 @@ class Span:
     flags: int = 0
     resource: Attributes = field(default_factory=dict)
     scope_name: str = ""
+    look: Look = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plain = not (self.events or self.status_message or self.trace_state or self.flags & TRACE_FLAGS)
+        look = look_of(self.kind, self.scope_name, self.status_code, plain, self.name, self.attributes)
+        object.__setattr__(self, "look", look)
 
     def text(self, key: str) -> str:
         """Return the attribute as a string, or `""` where it is absent or not a string."""

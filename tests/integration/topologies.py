@@ -67,12 +67,21 @@ class Watched:
             client.wait(1, 5000)
         self.master.kill()
         with redis.Redis.from_url(self.replica.url) as client:
-            wait_for(lambda: client.role()[0] == b"master", "the failover")
+            wait_for(lambda: _is_master(client), "the failover")
         with self.sentinel() as client:
             wait_for(
                 lambda: int(client.sentinel_get_master_addr_by_name(MASTER)[1]) == self.replica.port,
                 "the Sentinel's new master",
             )
+
+
+def _is_master(client: redis.Redis) -> bool:
+    try:
+        return bool(client.role()[0] == b"master")
+    except (
+        redis.ConnectionError
+    ):  # the Sentinel has a server that becomes master close its clients' connections
+        return False
 
 
 @contextmanager

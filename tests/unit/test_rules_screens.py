@@ -7,12 +7,13 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 
+from handrail_harness.columns import KINDS
 from handrail_harness.forest import build, key_of
 from handrail_harness.rules import INVARIANTS, Facts, InvariantName
 from handrail_harness.rules.ancestry import receipts_above
+from handrail_harness.rules.facts import ROLES
 from handrail_harness.rules.handoffs import message_id_of
 from handrail_harness.rules.lineage import disagreements, explain
-from handrail_harness.rules.roles import role_of
 from handrail_harness.rules.screened import Screened
 from handrail_harness.spans import LogEvent, Span
 from handrail_harness.strategies import run_of
@@ -88,13 +89,15 @@ def test_hand_offs_are_those_of_the_tree(run: Run) -> None:
 
 @given(run=broken_runs())
 @settings(max_examples=100)
-def test_roles_by_layout_are_roles_of_spans(run: Run) -> None:
-    """A span has the role that it has alone, and is in one layout only."""
+def test_layouts_are_the_spans_by_look(run: Run) -> None:
+    """A span is in one layout only, that of its look; roles and kinds by look are those of the spans."""
     facts = Facts(build(run[0]))
-    assert [facts.role_at(at) for at in range(len(facts.spans))] == [role_of(span) for span in facts.spans]
+    assert [ROLES[number] for number in facts.role] == [span.look.role for span in facts.spans]
+    assert [*facts.columns.kind] == [KINDS[span.kind] for span in facts.spans]
     found = sorted(at for layout in facts.layouts for at in layout.positions.tolist())
     assert found == list(range(len(facts.spans)))
     for layout in facts.layouts:
-        for key in layout.keys:
+        assert {facts.spans[at].look for at in layout.positions} == {layout.look}
+        for key in layout.look.keys:
             values = [facts.spans[at].attributes[key] for at in layout.positions]
             assert list(map(id, layout.column(key))) == list(map(id, values))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from handrail_harness.rules.attributes import AGENT_ATTRIBUTES, Attribute
+from handrail_harness.attributes import AGENT_ATTRIBUTES, Attribute
 from handrail_harness.rules.semconv import CONVENTIONS
 from handrail_propagation import conventions as c
 

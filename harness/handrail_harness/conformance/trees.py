@@ -22,9 +22,9 @@ from handrail_harness.conformance.exchange import publish
 from handrail_harness.conformance.outcome import Outcome
 from handrail_harness.conformance.scenarios import CANARY, Scenario
 from handrail_harness.forest import Forest
+from handrail_harness.roles import Role
 from handrail_harness.rules import INVARIANTS, Breach, InvariantName, Report, settle
 from handrail_harness.rules.handoffs import message_id_of
-from handrail_harness.rules.roles import Role, role_of
 from handrail_harness.sources.base import Source
 from handrail_harness.spans import Span
 from handrail_propagation import conventions as c
@@ -114,7 +114,7 @@ def _judged(reports: Reports) -> Iterator[Outcome]:
         yield Outcome("messages", name, expected, nothing or _told(reports, look), source)
     breaches = [(name, one) for name, (_, report) in reports.items() for one in report.breaches]
     of_app = [span for _, report in reports.values() for span in _of_app(report.forest.distinct)]
-    roles = {role_of(span) for span in of_app}
+    roles = {span.look.role for span in of_app}
     for name, expected, of in (
         (
             "messaging",
@@ -151,7 +151,7 @@ def _anything(span: Span) -> bool:
 # What an invariant is about; without it there is nothing to judge, and nothing passes for want of that.
 _NEEDS: Final[dict[InvariantName, tuple[Callable[[Span], bool], str]]] = {
     "decision_before_action": (
-        lambda span: role_of(span) == "tool",
+        lambda span: span.look.role == "tool",
         "no tool was called; name a task (--task)",
     ),
     "lineage_agrees": (
@@ -168,7 +168,7 @@ _NEEDS: Final[dict[InvariantName, tuple[Callable[[Span], bool], str]]] = {
 def _convention_of(breach: Breach) -> Role | None:
     if breach.invariant != "conventions":
         return None
-    role = role_of(breach.span)
+    role = breach.span.look.role
     return "send" if role == "other" else role  # an attribute of ours on a span that has no conventions
 
 

@@ -51,7 +51,7 @@ def _may_hold_content(facts: Facts) -> Positions:
     spans = facts.spans
     found = [at for at in facts.unusual if spans[at].events or spans[at].status_message]
     for layout in facts.layouts:
-        if _content_keys(layout.keys):
+        if _content_keys(layout.look.keys):
             found += layout.positions.tolist()
     return positions_of(found)
 

@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 
 from handrail_harness.identities import Positions
+from handrail_harness.looks import TRACE_FLAGS
 from handrail_harness.printable import printable
 from handrail_harness.rules.base import Place
-from handrail_harness.rules.facts import TRACE_FLAGS, Facts, positions_of
+from handrail_harness.rules.facts import Facts, positions_of
 from handrail_harness.rules.screened import Screened
-from handrail_harness.spans import AttributeValue, Span
+from handrail_harness.spans import Span
 from handrail_propagation.conventions import RUN_ID
 
 _SAMPLED: Final = 0x01
@@ -67,18 +68,13 @@ sampled_alike: Final = Screened(_sampling_may_differ, _sampling)
 
 def _run_may_differ(facts: Facts) -> Positions:
     columns = facts.columns
-    run = np.zeros(len(columns.spans), np.intp)  # 0: no run id; -1: none that is a text
-    numbers: dict[AttributeValue, int] = {}
-    for layout in facts.layouts:
-        if RUN_ID not in layout.keys:
-            continue
-        values = layout.column(RUN_ID)
-        if set(map(type, values)) == {str}:
-            for value in set(values):
-                numbers.setdefault(value, len(numbers) + 1)
-            run[layout.positions] = np.fromiter(map(numbers.__getitem__, values), np.intp, len(values))
-        else:
-            run[layout.positions] = -1
+    numbers: dict[str, int] = {}
+    of_look = np.zeros(len(columns.looks), np.intp)  # 0: no run id; -1: none that is a short text
+    for at, look in enumerate(columns.looks):
+        if RUN_ID in look.keys:
+            told = look.told.get(RUN_ID)
+            of_look[at] = -1 if told is None else numbers.setdefault(told, len(numbers) + 1)
+    run = of_look[columns.look]
     edges = columns.edges
     above = run[columns.parent[edges]]
     found: Positions = edges[(above < 0) | ((above > 0) & (run[edges] != above))]

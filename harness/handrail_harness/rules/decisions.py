@@ -12,7 +12,6 @@ from handrail_harness.identities import Positions
 from handrail_harness.printable import printable
 from handrail_harness.rules.base import Place
 from handrail_harness.rules.facts import Facts, positions_of
-from handrail_harness.rules.roles import role_of
 from handrail_harness.rules.screened import Screened
 from handrail_harness.spans import Link, Span
 from handrail_propagation import conventions as c
@@ -24,21 +23,15 @@ def _undecided_or_late(facts: Facts) -> Positions:
     found: list[int] = []
     recorded = _recorded(facts)
     for layout in facts.layouts:
-        if layout.role != "tool" or not {c.DECISION_RISK, c.TOOL_DISPOSITION} <= set(layout.keys):
+        look = layout.look
+        if look.role != "tool" or look.told.get(c.TOOL_DISPOSITION) != "executed":
             continue
-        risks = layout.column(c.DECISION_RISK)
-        if risks.count("read") == len(risks):
+        if c.DECISION_RISK not in look.keys or look.told.get(c.DECISION_RISK) == "read":
             continue
-        for at, risk, disposition, decision, intent in zip(
-            layout.positions.tolist(),
-            risks,
-            *map(layout.column, (c.TOOL_DISPOSITION, c.DECISION_ID, c.DECISION_INTENT)),
-            strict=True,
-        ):
-            if risk is not None and risk != "read" and disposition == "executed":
-                acts.append(at)
-                if not decision and not intent:
-                    found.append(at)
+        positions = layout.positions.tolist()
+        acts += positions
+        if not any(look.type_of(key) in ("string", "text") for key in (c.DECISION_ID, c.DECISION_INTENT)):
+            found += positions
     if recorded:
         firsts = columns.first[acts].tolist()
         found += [at for at, first in zip(acts, firsts, strict=True) if first in recorded]
@@ -62,7 +55,7 @@ def _decided_before(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
         risk = attributes.get(c.DECISION_RISK)
         if risk is None or risk == "read" or attributes.get(c.TOOL_DISPOSITION) != "executed":
             continue
-        if role_of(span) != "tool":
+        if span.look.role != "tool":
             continue
         at = recorded.get(int(facts.columns.first[position]))
         if at is None and not (attributes.get(c.DECISION_ID) or attributes.get(c.DECISION_INTENT)):
@@ -111,7 +104,7 @@ def _recorded(facts: Facts) -> dict[int, int]:
         if event.event_name == c.EVENT_DECISION:
             note((event.trace_id, event.span_id), event.time_unix_nano, event.attributes)
     for span in facts.columns.at(facts.unusual):
-        if span.events and role_of(span) == "tool":
+        if span.events and span.look.role == "tool":
             for on_span in span.events:
                 if on_span.name == c.EVENT_DECISION:
                     note(key_of(span), on_span.time_unix_nano, on_span.attributes)

@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from handrail_harness.columns import Columns
 from handrail_harness.forest import Forest, by_start
 from handrail_harness.identities import Positions
+from handrail_harness.roles import Role
 from handrail_harness.rules.handoffs import Handoffs, examine
 from handrail_harness.rules.layouts import Layout, layouts_of
 from handrail_harness.rules.lineage import Disagreement, disagreements
-from handrail_harness.rules.roles import Role
 from handrail_harness.spans import LogEvent, Span
-
-TRACE_FLAGS: Final = 0xFF
-"""The bits of OTLP's `Span.flags` that are the W3C trace flags."""
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 ROLE_NUMBERS: Final[dict[Role, int]] = {role: number for number, role in enumerate(ROLES)}
@@ -59,28 +56,20 @@ class Facts:
     @cached_property
     def layouts(self) -> list[Layout]:
         """The spans by what they look like."""
-        return layouts_of(self.forest.distinct)
+        return layouts_of(self.columns)
 
     @cached_property
     def role(self) -> NDArray[np.int8]:
         """The number of each span's role in `ROLE_NUMBERS`."""
-        role = np.empty(len(self.spans), np.int8)
-        for layout in self.layouts:
-            role[layout.positions] = ROLE_NUMBERS[layout.role]
-        return role
+        columns = self.columns
+        return np.array([ROLE_NUMBERS[look.role] for look in columns.looks], np.int8)[columns.look]
 
     @cached_property
     def unusual(self) -> list[int]:
         """The spans that have what most have not: an event, a status description, a tracestate or W3C flags."""
-        return [
-            position
-            for position, span in enumerate(self.spans)
-            if span.events or span.status_message or span.trace_state or span.flags & TRACE_FLAGS
-        ]
-
-    def role_at(self, position: int) -> Role:
-        """Return what a span is."""
-        return ROLES[int(self.role[position])]
+        columns = self.columns
+        plain = np.array([look.plain for look in columns.looks], np.bool_)
+        return np.flatnonzero(~plain[columns.look]).tolist()
 
     def with_parents(self, positions: Iterable[int]) -> list[tuple[int, int]]:
         """Return position and parent's position of those spans whose parent is among the spans."""

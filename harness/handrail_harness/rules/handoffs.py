@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
+from operator import ne
 from typing import Literal
 
 import numpy as np
@@ -91,11 +92,13 @@ def examine(forest: Forest) -> Handoffs:
         if send.status_code != "error"
     )
     stray = _in_order(columns.at(consumers[~below_send].tolist()))
+    senders, receivers = columns.at(above[below_send].tolist()), columns.at(consumers[below_send].tolist())
+    differs = map(
+        ne, *([one.attributes.get(MESSAGING_MESSAGE_ID) for one in two] for two in (senders, receivers))
+    )
     mismatched = [
         (send, consumer)
-        for send, consumer in zip(
-            columns.at(above[below_send].tolist()), columns.at(consumers[below_send].tolist()), strict=True
-        )
+        for send, consumer in compress(zip(senders, receivers, strict=True), differs)
         if (sent := message_id_of(send)) and (own := message_id_of(consumer)) and sent != own
     ]
     mismatched.sort(key=lambda pair: by_start(pair[1]))

@@ -9,9 +9,9 @@ import numpy as np
 
 from handrail_harness.identities import Positions
 from handrail_harness.printable import printable
+from handrail_harness.roles import Role
 from handrail_harness.rules.base import Place
 from handrail_harness.rules.facts import ROLE_NUMBERS, ROLES, Facts
-from handrail_harness.rules.roles import Role
 from handrail_harness.rules.screened import Screened
 from handrail_harness.spans import Span
 from handrail_propagation import conventions as c
@@ -58,7 +58,7 @@ def _where_it_hangs(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """A receipt hangs below a send, and below a send hangs nothing but receipts and the client's own calls."""
     for at, above_at in facts.with_parents(positions):
         span, parent = facts.spans[at], facts.spans[above_at]
-        role, above = facts.role_at(at), facts.role_at(above_at)
+        role, above = span.look.role, parent.look.role
         # Below a send, a call of the broker's client (`LPUSH`) is in place; anything else was caught by a span
         # that was left current.
         allowed = above in ALLOWED_PARENTS[role] or (
@@ -110,15 +110,16 @@ def _when_it_runs(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
         slack = SAME_PROCESS_SLACK if same else OTHER_PROCESS_SLACK
         if early > slack:
             yield Place(span, f"starts {_seconds(early)} before its parent", (span, parent))
-        elif late > slack and not _outlives(span, facts.role_at(at), parent, facts.role_at(above_at)):
+        elif late > slack and not _outlives(span, parent):
             yield Place(span, f"ends {_seconds(late)} after its parent", (span, parent))
 
 
 inside_parent: Final = Screened(_out_of_time, _when_it_runs)
 
 
-def _outlives(span: Span, role: Role, parent: Span, above: Role) -> bool:
+def _outlives(span: Span, parent: Span) -> bool:
     """Whether nobody promised that the parent waits for the span."""
+    role, above = span.look.role, parent.look.role
     if parent.attributes.get(c.ABANDONED) is True or span.attributes.get(c.ABANDONED) is True:
         return True  # its end is when somebody noticed
     if role == "process" and above == "send":

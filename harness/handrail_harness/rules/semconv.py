@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from handrail_harness.attributes import AGENT_ATTRIBUTES
 from handrail_harness.identities import Positions
+from handrail_harness.looks import Look
 from handrail_harness.printable import printable
-from handrail_harness.rules.attributes import AGENT_ATTRIBUTES, Attribute
+from handrail_harness.roles import Role
 from handrail_harness.rules.base import Place
 from handrail_harness.rules.facts import Facts, positions_of
-from handrail_harness.rules.roles import Role
 from handrail_harness.rules.screened import Screened
-from handrail_harness.spans import AttributeValue, Span, SpanKind
+from handrail_harness.spans import Span, SpanKind
 from handrail_propagation import conventions as c
 
 OUR_SCOPE: Final = "handrail"
@@ -120,57 +121,22 @@ CONVENTIONS: Final[dict[Role, SpanConvention]] = {
 def _unconventional(facts: Facts) -> Positions:
     found: list[int] = []
     for layout in facts.layouts:
-        shape = _shape(layout.role, layout.kind, layout.scope == OUR_SCOPE, layout.keys)
-        convention = shape.convention
-        fails = convention is not None and (layout.status != "unset" or shape.has_error_type)
-        if shape.wrong or fails:
+        demands = _demands(layout.look)
+        if demands.fails:
             found += layout.positions.tolist()
             continue
-        rows: set[int] = set()
-        for key in shape.of_ours:
-            rows.update(_wrong_values(AGENT_ATTRIBUTES[key], layout.column(key)))
-        if convention is not None and convention.named_after is not None:
-            rows.update(
-                _wrong_names(layout.names, layout.column(convention.named_after), convention.operations)
-            )
-        found += layout.positions[sorted(rows)].tolist()
+        for key in demands.bounded:
+            wrong_with = AGENT_ATTRIBUTES[key].wrong_with
+            texts = zip(layout.positions.tolist(), layout.column(key), strict=True)
+            found += [at for at, text in texts if wrong_with(text) is not None]
     return positions_of(found)
-
-
-def _wrong_values(attribute: Attribute, values: list[AttributeValue]) -> list[int]:
-    """Return the rows of the values that are wrong; as long as none is, no single one is looked at."""
-    if attribute.are_right(values):
-        return []
-    return [row for row, value in enumerate(values) if attribute.wrong_with(value) is not None]
-
-
-def _wrong_names(names: list[str], values: list[AttributeValue], operations: tuple[str, ...]) -> list[int]:
-    """Return the rows of the names that the convention has not; each different one is taken apart once."""
-    asks_for: dict[str, AttributeValue] = {}
-    for name in set(names):
-        operation, _, rest = name.partition(" ")
-        asks_for[name] = rest if operation in operations else _NOTHING
-    if list(map(asks_for.__getitem__, names)) == values:
-        return []
-    return [
-        row
-        for row, (name, value) in enumerate(zip(names, values, strict=True))
-        if not _name_fits(name, value if isinstance(value, str) else "", operations)
-    ]
-
-
-_NOTHING: Final[list[AttributeValue]] = [[]]
-"""Is the value of no attribute that a span is named after."""
 
 
 def _against_conventions(facts: Facts, positions: Sequence[int]) -> Iterator[Place]:
     """Every span that a convention of ours is about follows it; `agent.*` attributes are what they say they are."""
     for position in positions:
         span = facts.spans[position]
-        shape = _shape(
-            facts.role_at(position), span.kind, span.scope_name == OUR_SCOPE, tuple(span.attributes)
-        )
-        for wrong in _all_wrong(span, shape):
+        for wrong in _all_wrong(span, _demands(span.look)):
             yield Place(span, wrong, (span,))
 
 
@@ -178,39 +144,63 @@ conventions: Final = Screened(_unconventional, _against_conventions)
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """What is known of all spans with the same role, kind, scope and attributes. `of_ours` are those of ours."""
+class _Demands:
+    """What the conventions have to say of all spans of one look.
+
+    `wrong` is said of each of them. `fails`: something is wrong with all of them, or may be. `bounded` are those of
+    our attributes that may be too long.
+    """
 
     convention: SpanConvention | None
     wrong: tuple[str, ...]
-    of_ours: tuple[str, ...]
-    has_error_type: bool
+    fails: bool
+    bounded: tuple[str, ...]
 
 
-@lru_cache(maxsize=4096)
-def _shape(role: Role, kind: SpanKind, ours: bool, keys: tuple[str, ...]) -> _Shape:
-    convention = CONVENTIONS.get(role)
-    of_ours = tuple(key for key in keys if key in AGENT_ATTRIBUTES)
+@lru_cache(maxsize=512)
+def _demands(look: Look) -> _Demands:
+    convention = CONVENTIONS.get(look.role)
     wrong: list[str] = []
+    fails = False
     if convention is not None:
-        if kind not in convention.kinds:
-            wrong.append(f"is of kind {kind}; a {role} span is {' or '.join(convention.kinds)}")
+        if look.kind not in convention.kinds:
+            wrong.append(f"is of kind {look.kind}; a {look.role} span is {' or '.join(convention.kinds)}")
         required = dict.fromkeys(
             convention.required
-            + (convention.ours if ours else ())
-            + (convention.on_client if kind == "client" else ())
+            + (convention.ours if look.scope == OUR_SCOPE else ())
+            + (convention.on_client if look.kind == "client" else ())
         )
-        wrong += [f"attribute {key} is missing" for key in required if key not in keys]
-    return _Shape(convention, tuple(wrong), of_ours, c.ERROR_TYPE in keys)
+        wrong += [f"attribute {key} is missing" for key in required if key not in look.keys]
+        fails = look.status != "unset" or c.ERROR_TYPE in look.keys or not _is_named(look, convention)
+    bounded: list[str] = []
+    for key, read_as in zip(look.keys, look.types, strict=True):
+        attribute = AGENT_ATTRIBUTES.get(key)
+        if attribute is None:
+            continue
+        if not attribute.admits(read_as) or (attribute.values and look.told.get(key) not in attribute.values):
+            fails = True
+        elif attribute.bounds(read_as):
+            bounded.append(key)
+    return _Demands(convention, tuple(wrong), fails or bool(wrong), tuple(bounded))
 
 
-def _all_wrong(span: Span, shape: _Shape) -> Iterator[str]:
-    yield from shape.wrong
+def _is_named(look: Look, convention: SpanConvention) -> bool:
+    """Whether the name is sure to be the convention's."""
+    key = convention.named_after
+    if key is None:
+        return True
+    if look.name is None or look.type_of(key) == "text":
+        return False
+    return _name_fits(look.name, look.told.get(key, ""), convention.operations)
+
+
+def _all_wrong(span: Span, demands: _Demands) -> Iterator[str]:
+    yield from demands.wrong
     attributes = span.attributes
     for key, value in attributes.items():
         if key in AGENT_ATTRIBUTES and (problem := AGENT_ATTRIBUTES[key].wrong_with(value)) is not None:
             yield f"{key} {problem}"
-    convention = shape.convention
+    convention = demands.convention
     if convention is None:
         return
     named_after = convention.named_after
@@ -222,7 +212,7 @@ def _all_wrong(span: Span, shape: _Shape) -> Iterator[str]:
     if span.status_code == "error":
         if not attributes.get(c.ERROR_TYPE):
             yield f"failed without {c.ERROR_TYPE}"
-    elif shape.has_error_type:
+    elif c.ERROR_TYPE in attributes:
         yield f"{c.ERROR_TYPE} on a span that did not fail"
 
 

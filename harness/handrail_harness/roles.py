@@ -5,9 +5,9 @@ Works on spans of any instrumentation that follows the messaging and GenAI conve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
-from handrail_harness.spans import Span
 from handrail_propagation import conventions as c
 
 Role = Literal[
@@ -42,14 +42,12 @@ _SETTLES: Final = frozenset({"ack", "nack", "reject"})
 _OF_A_DELEGATION: Final = frozenset({c.DELEGATION_PATH, c.DELEGATION_DEPTH, c.DELEGATION_REASON})
 
 
-def role_of(span: Span) -> Role:
+def role_of(kind: str, name: str, attributes: Mapping[str, object]) -> Role:
     """Return what a span is; `other` for one that neither a message, an agent, a model nor a tool is behind."""
-    kind = span.kind
     if kind == "producer":
         return "send"
     if kind == "consumer":
         return "process"
-    attributes = span.attributes
     operation = attributes.get(c.GEN_AI_OPERATION_NAME)
     if operation is not None:
         if operation == c.OPERATION_INVOKE_AGENT:
@@ -57,7 +55,7 @@ def role_of(span: Span) -> Role:
             handed_off = kind == "client" and not _OF_A_DELEGATION.isdisjoint(attributes)
             return "delegation" if handed_off else "agent"
         return _OPERATIONS.get(operation, "other") if isinstance(operation, str) else "other"
-    if c.APPROVAL_ID in attributes and span.name.startswith("await_approval"):
+    if c.APPROVAL_ID in attributes and name.startswith("await_approval"):
         return "approval"
     settles = attributes.get(c.MESSAGING_OPERATION_NAME) if kind == "client" else None
     return "settle" if isinstance(settles, str) and settles in _SETTLES else "other"

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final, Literal
 
 from handrail_propagation import conventions as c
 
+SHORT: Final = 64
+"""Most characters of a value that many spans are likely to share."""
+
 Type = Literal["string", "int", "double", "boolean", "string[]"]
-PythonTypes = tuple[type, ...]
-_PYTHON: Final[dict[Type, PythonTypes]] = {
+"""What the value of an attribute should be."""
+ValueType = Literal["empty", "string", "text", "int", "double", "boolean", "string[]", "other"]
+"""What a value is; of strings `empty` has no character, `string` at most `SHORT`, `text` more."""
+_PYTHON: Final[dict[Type, tuple[type, ...]]] = {
     "string": (str,),
     "int": (int,),
     "double": (float, int),
     "boolean": (bool,),
     "string[]": (list,),
+}
+_READ_AS: Final[dict[Type, tuple[ValueType, ...]]] = {
+    "string": ("string", "text", "empty"),
+    "int": ("int",),
+    "double": ("double", "int"),
+    "boolean": ("boolean",),
+    "string[]": ("string[]",),
 }
 
 
@@ -29,22 +39,13 @@ class Attribute:
     values: tuple[str, ...] = ()
     most: int | None = None
 
-    @property
-    def python_types(self) -> PythonTypes:
-        """The types that a reader gives for a value of this type."""
-        return _PYTHON[self.type]
+    def admits(self, read_as: ValueType) -> bool:
+        """Return whether a value may be of this type."""
+        return read_as in _READ_AS[self.type]
 
-    def are_right(self, values: Sequence[object]) -> bool:
-        """Return whether nothing is wrong with any of the values, without a Python step for each."""
-        if self.values:
-            try:
-                return set(values).issubset(self.values)
-            except TypeError:  # a list, or another value that cannot be in a set
-                return False
-        types = set(map(type, values))
-        if self.type == "string[]":
-            return types <= {list} and set(map(type, chain.from_iterable(values))) <= {str}  # type: ignore[arg-type]
-        return types <= set(self.python_types) and (self.most is None or max(map(len, values)) <= self.most)  # type: ignore[arg-type]
+    def bounds(self, read_as: ValueType) -> bool:
+        """Return whether a value of this type may be too long."""
+        return self.most is not None and (read_as == "text" or self.most < SHORT)
 
     def wrong_with(self, value: object) -> str | None:
         """Return what is wrong with a value, `None` when nothing is; the value itself is not quoted."""
