@@ -284,6 +284,68 @@ def test_a_flipped_bit_in_a_carried_start_is_counted_and_said(
     assert (total.pending, total.quarantined) == (0, 1)
 
 
+def test_a_segment_that_was_kept_is_read_again_before_it_goes(tmp_path: Path) -> None:
+    """A kill between ledger and deletion: the next forwarder keeps what is open in there, whoever is read first."""
+
+    class Killed(Files):
+        def unlink(self, path: Path) -> None:
+            if path.suffix == ".seg":
+                raise KeyboardInterrupt
+            super().unlink(path)
+
+    other, scene = Scene(tmp_path), Scene(tmp_path, segment_size=4096)
+    other.writer.id, scene.writer.id = 1, 2
+    there = There()
+    other.span("other")
+    scene.span("long", ended=False)
+    for _ in range(60):
+        scene.span("short")
+    killed = Forwarder(tmp_path, [Destination("one", there)], files=Killed())
+    assert killed.elect()
+    with pytest.raises(KeyboardInterrupt):
+        killed.shippers[0].round()
+    killed.stop()
+    assert segments(tmp_path)[2][0].index == 1
+    other.span("other")
+    after = Forwarder(
+        tmp_path, [Destination("one", there, max_bytes=1)]
+    )  # each record is sent when it is read
+    assert after.elect()
+    after.shippers[0].round()
+    after.stop()
+    assert segments(tmp_path)[2][0].index > 1
+    scene.writer.abandon()
+    forward(tmp_path, there)
+    assert [span.name for span in there.spans if span.name == "long"] == ["long"]
+
+
+def test_open_spans_outlive_a_segment_that_could_not_be_made(tmp_path: Path) -> None:
+    """A full disk leaves a number out between two segments: what was open at the end of the first is still known."""
+
+    class Full(Files):
+        is_full = False
+
+        def create(self, path: Path) -> int:
+            if self.is_full:
+                raise OSError(errno.ENOSPC, "full")
+            return super().create(path)
+
+    scene, there, files = Scene(tmp_path, segment_size=4096), There(), Full()
+    scene.writer = Writer(tmp_path, scene.writer._identity, segment_size=4096, files=files)
+    scene.span("long", ended=False)
+    while scene.writer.held < 3:
+        scene.span("short")
+        files.is_full = True
+    files.is_full = False
+    scene.span("short")
+    assert [file.index for file in segments(tmp_path)[scene.writer.id]][:2] == [1, 6]
+    forward(tmp_path, there)
+    assert segments(tmp_path)[scene.writer.id][0].index == 6
+    scene.writer.abandon()
+    forward(tmp_path, there)
+    assert [span.name for span in there.spans if span.name == "long"] == ["long"]
+
+
 def test_a_writer_that_was_taken_for_gone_is_gone_on_with(tmp_path: Path) -> None:
     """A process of another pid namespace closes its segment and then opens another: that one is not deleted unread."""
     scene = Scene(tmp_path)

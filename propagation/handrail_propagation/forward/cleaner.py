@@ -66,8 +66,7 @@ class Cleaner:
                     return True
                 streams.append(stream)
         saved_entries = [shipper.saved_writers[writer] for shipper in shippers]
-        behind = min(range(len(streams)), key=lambda each: saved_entries[each].cursor)
-        until = saved_entries[behind].cursor.index
+        until = min(entry.cursor for entry in saved_entries).index
         if all(entry.closed for entry in saved_entries):
             for file in files:
                 if file.index <= until:  # else it has gone on, and is only taken for gone
@@ -79,7 +78,12 @@ class Cleaner:
             return False
         if any(stream.is_needed(until) for stream in streams):
             return True
-        starts = streams[behind].carry.get(until - 1, {})
+        # After a restart they are read again, for the spans that are open in them: by each destination on its own
+        behind_first = sorted(zip(saved_entries, streams, strict=True), key=lambda pair: pair[0].cursor)
+        carried = [stream.carried(until) for _, stream in behind_first if not stream.closed]
+        starts = carried[0] if carried else None
+        if starts is None or None in carried:
+            return True
         try:
             carry.save(self._folder, writer, starts, self._files)
         except OSError as error:

@@ -116,10 +116,16 @@ class Stream:
         """Whether a segment before number `until` holds an end whose delivery is not decided yet."""
         return any(verdict.item.segment < until for verdict in list(self.verdicts.values()))
 
+    def carried(self, until: int) -> dict[bytes, Start] | None:
+        """Return what was open at the end of the segments before number `until`; `None` until they have been read."""
+        before = [index for index in list(self.carry) if index < until]
+        return self.carry[max(before)] if before and self._index >= until else None
+
     def deleted(self, until: int) -> None:
         """Forget what is only of use as long as the segments before number `until` are there."""
-        for index in [index for index in self.carry if index < until]:
-            del self.carry[index]
+        for index in list(self.carry):
+            if index < until:
+                self.carry.pop(index, None)
 
     def read(
         self, files: Mapping[SegmentFile, int], add: Callable[[Signal, Item], None], *, alive: bool
