@@ -26,7 +26,8 @@ from handrail_propagation.errors import ConfigurationError
 from handrail_propagation.messagespan import MessageTracer, SpanTemplate
 from handrail_propagation.providers import build
 from handrail_propagation.spool import NotRecorded, before_act
-from handrail_propagation.spool.files import Files
+from handrail_propagation.spool.accounting import account
+from handrail_propagation.spool.files import FILES, Files
 from handrail_propagation.spool.reader import read, segments, survey
 from handrail_propagation.spool.record import Kind, Record
 from handrail_propagation.telemetry import Telemetry
@@ -191,26 +192,43 @@ def test_what_is_not_recorded_does_not_happen(recording: Callable[..., Telemetry
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
 @pytest.mark.parametrize("call", ["write", "sync", "sync_folder", "create"])
 def test_a_disk_that_fails_refuses_effects_and_lets_reads_go_on(
-    recording: Callable[..., Telemetry], call: str, error: int
+    recording: Callable[..., Telemetry],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    error: int,
 ) -> None:
-    """Whatever call fails with whatever error: no effect, and a read goes on as if nothing were."""
+    """Whatever call fails with whatever error: no effect, and a read goes on as if nothing were.
+
+    What could not be written by the time that the process ends is said; if the disk works by then, it is written.
+    """
     now = recording()
 
-    class Broken(Files):
-        pass
+    class Disk(Files):
+        works = False
 
-    def fail(self: Files, *_: Any) -> None:
-        raise OSError(error, "broken")
+    def fail_or_work(self: Disk, *arguments: Any) -> Any:
+        if not self.works:
+            raise OSError(error, "broken")
+        return getattr(FILES, call)(*arguments)
 
-    setattr(Broken, call, fail)
+    setattr(Disk, call, fail_or_work)
+    disk = Disk()
     assert now.recorder is not None
-    now.recorder.spool._files = Broken()
+    now.recorder.spool._files = disk
     with now.tracer.start_as_current_span("execute_tool x", attributes=GATED) as span:
         emit_event(names.EVENT_DECISION, {}, span=span)
         with pytest.raises(NotRecorded):
             before_act(span)
     with now.tracer.start_as_current_span("execute_tool r", attributes={names.DECISION_RISK: "read"}):
         pass
+    now.recorder.spool.close()
+    assert ("records that waited for room" in caplog.text) == (call in ("write", "create"))
+    disk.works = True
+    caplog.clear()
+    now.recorder.spool.close()
+    assert "records that waited for room" not in caplog.text
+    assert account(tmp_path / "spool").total.recorded == now.recorder.spool.writer().recorded > 0
 
 
 def test_a_failure_inside_the_spool_is_a_refusal(
