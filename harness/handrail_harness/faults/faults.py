@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import tempfile
@@ -130,6 +131,8 @@ class Faults(Injector):
 
     def offset_clock(self, app: str, queues: Sequence[str], *, seconds: float, **options: Any) -> Worker:
         """Start a worker that records times which are `seconds` late (early when negative)."""
+        if not math.isfinite(seconds):
+            raise ValueError(f"offset_clock(seconds={seconds}): give how many seconds its records are late")
         return self._worker_with("clock", app, queues, {"offset_ns": int(seconds * 1e9)}, {}, options)
 
     # --- telemetry side --------------------------------------------------------------------------------------------
@@ -143,10 +146,16 @@ class Faults(Injector):
 
     def delay_exports(self, seconds: float, *, times: int = 1) -> Injected:
         """Take the next exports, and answer `seconds` later. As `refuse_exports`."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"delay_exports({seconds}): give how many seconds answers take")
         return self._export("delay_exports", Behaviour(delay=seconds), times)
 
     def reject_spans(self, count: int = 1, *, times: int = 1) -> Injected:
         """Take the next exports but for their first `count` spans, for good (partial success). As `refuse_exports`."""
+        if count < 1:
+            raise ValueError(
+                f"reject_spans({count}): give how many spans of each export are refused, 1 or more"
+            )
         return self._export("reject_spans", Behaviour(rejects=count), times)
 
     def repeat_exports(self, *, times: int = 1) -> Injected:
@@ -193,7 +202,13 @@ class Faults(Injector):
     def relay(self) -> Relay:
         """What workers export to, and what passes it on to the stack; started when it is first needed."""
         if self._relay is None:
-            self._relay = Relay(self.stack.environ()["OTEL_EXPORTER_OTLP_ENDPOINT"])
+            endpoint = self.stack.environ().get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+            if not endpoint:
+                raise StackError(
+                    "nothing is exported here (tier thread keeps spans in memory), so that no export can be broken; "
+                    "run with --handrail-tier=process for this test"
+                )
+            self._relay = Relay(endpoint)
             self._relay.__enter__()
         return self._relay
 
@@ -215,13 +230,16 @@ class Faults(Injector):
     def _header(
         self, kind: Kind, header: str, task: str, queue: str, times: int, *, size: int = 0
     ) -> Injected:
+        if not header.strip():
+            raise ValueError(f"{kind}() needs the name of a header, such as 'traceparent'")
         what = f"{header} of {_messages(task, queue)}"
         return self._rule(
             kind, "producer", what, header=header, task=task, queue=queue, times=times, size=size
         )
 
-    def _rule(self, kind: Kind, place: Place, what: str, **about: Any) -> Injected:
-        rule = Rule(secrets.token_hex(6), kind, **about)
+    def _rule(self, kind: Kind, place: Place, what: str, *, times: int, **about: Any) -> Injected:
+        _refuse_negative(kind, times)
+        rule = Rule(secrets.token_hex(6), kind, times=times, **about)
         self._rules.add(rule)
         rules = self._rules
         return self._record(kind, place, what, lambda: rules.bites(rule), lambda: rules.remove(rule))
@@ -267,6 +285,7 @@ class Faults(Injector):
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.relay.endpoint}
 
     def _export(self, verb: str, how: Behaviour, times: int) -> Injected:
+        _refuse_negative(verb, times)
         bites, relay = Bites(), self.relay
         relay.spoil(how, times, bites)
         return self._record(verb, "telemetry", "exports of spans", lambda: bites, relay.heal)
@@ -283,6 +302,11 @@ class Faults(Injector):
         bites = Bites()
         bites.note(paused=what)
         return self._record(verb, "infrastructure", what, lambda: bites, resume)
+
+
+def _refuse_negative(verb: str, times: int) -> None:
+    if times < 0:
+        raise ValueError(f"{verb}(times={times}): give how many are hit at most, 0 for all")
 
 
 def _messages(task: str, queue: str) -> str:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from handrail_harness.errors import FaultDidNotBite
 from handrail_harness.faults.injected import Bites, Injected, Place
 from handrail_propagation.errors import HandrailError
+
+_MESSAGES: Final = "compare its task and queue with what was sent"
+_ADVICE: Final[dict[Place, str]] = {
+    "producer": _MESSAGES,
+    "broker": _MESSAGES,
+    "worker": "did the worker that it is about take a message?",
+    "telemetry": "no worker of faults.worker() has exported spans meanwhile",
+    "infrastructure": "nothing came of it",
+}
 
 
 class Injector(ABC):
@@ -25,6 +34,7 @@ class Injector(ABC):
 
         Raises `FaultDidNotBite` when a fault has not taken effect, after all is undone.
         """
+        __tracebackhide__ = True
         if self._closed:
             return
         self._closed = True
@@ -35,12 +45,13 @@ class Injector(ABC):
             except HandrailError as error:
                 problems.append(error)
         self._restore()
-        toothless = [str(one) for one in self.injected if not one.bites]
+        toothless = [one for one in self.injected if not one.bites]
+        told = "; ".join(str(one) for one in toothless)
         self._forget()
         if problems:
             raise problems[0]
         if toothless:
-            raise FaultDidNotBite("; ".join(toothless) + "; compare its task and queue with what was sent")
+            raise FaultDidNotBite(f"{told}; {_ADVICE[toothless[0].place]}")
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +59,7 @@ class Injector(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        __tracebackhide__ = True
         try:
             self.close()
         except HandrailError as late:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from handrail_harness.testing.surroundings import Surroundings
 
 _CHILD = re.compile(r"/(ForkPoolWorker-\d+)\]")
+_EXPORT_FAILED = re.compile(r"Failed to export|Transient error .* while exporting|Exception while exporting")
+"""What OpenTelemetry's exporters and processors log."""
 
 
 def causes_of(settled: Settled, around: Surroundings) -> list[str]:
@@ -121,8 +123,9 @@ def _unreceived(send: Span, around: Surroundings) -> Iterator[str]:
             "is a worker consuming it?"
         )
         return
+    survives_fork = send.scope_name == OUR_SCOPE  # one app has one instrumentation
     for worker in around.workers:
-        yield from _in_log(worker, message_id, task, where)
+        yield from _in_log(worker, message_id, task, where, survives_fork=survives_fork)
     if message_id and around.headers_of(message_id) is not None:
         yield (
             f"consumer never exported: {where} ran in a worker thread of this process, and no span of its receipt "
@@ -130,7 +133,7 @@ def _unreceived(send: Span, around: Surroundings) -> Iterator[str]:
         )
 
 
-def _in_log(worker: Worker, message_id: str, task: str, where: str) -> Iterator[str]:
+def _in_log(worker: Worker, message_id: str, task: str, where: str, *, survives_fork: bool) -> Iterator[str]:
     log = worker.log()
     lines = [line for line in log.splitlines() if message_id and message_id in line]
     if any("unregistered task" in line for line in log.splitlines()) and task and f"'{task}'" in log:
@@ -139,13 +142,22 @@ def _in_log(worker: Worker, message_id: str, task: str, where: str) -> Iterator[
         yield f"worker lost: {worker.hostname} ended with status {worker.exit_status}; its spans went with it"
     elif any(" succeeded in " in line or " raised " in line for line in lines):
         child = next((found[1] for line in lines if (found := _CHILD.search(line))), "")
-        if child:
+        failed = next((line for line in reversed(log.splitlines()) if _EXPORT_FAILED.search(line)), "")
+        if failed:
+            yield (
+                f"consumer never exported: {where} ran in {worker.hostname}, whose exporter says: "
+                f"{printable(failed.strip(), 200)}"
+            )
+        elif child and not survives_fork:
             yield (
                 f"exporter thread lost at fork: {where} ran in {child} of {worker.hostname}, and no span of it came; "
                 "an exporter's thread started before the fork does not run in the child: set providers up in "
                 "worker_process_init, or call instrument(app)"
             )
         else:
-            yield f"consumer never exported: {where} ran in {worker.hostname}, and no span of its receipt came"
+            yield (
+                f"consumer never exported: {where} ran in {worker.hostname}, and no span of its receipt came; does it "
+                "export to this stack (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_ENDPOINT)?"
+            )
     elif any(" received" in line for line in lines):
         yield f"still running: {where} was taken by {worker.hostname} and has not ended"
