@@ -172,7 +172,7 @@ def believed(folder: Path, there: Mapping[int, Mapping[int, Kind]]) -> set[str]:
 
 
 def remains(folder: Path) -> None:
-    """Leave a spool of several segments: a process that ended well, one that was killed in a call, a torn tail.
+    """Leave a spool of several segments: a process that ended well, one that was killed in a long call, a torn tail.
 
     To be run in a process of its own: a parent that lives is waited for, it might know how its child ended.
     """
@@ -186,18 +186,25 @@ def remains(folder: Path) -> None:
 
 
 def _calls(folder: Path, *, killed: bool) -> None:
-    spool = record_into(folder / "spool", segment_size=4096)
+    spool = record_into(folder / "spool", segment_size=2048)
     effect = line_in(folder / "effects")
-    for _ in range(5):
-        look()
-        call(effect)
+
+    def work() -> None:
+        for _ in range(5):
+            look()
+            call(effect)
+
     if killed:
-        call(lambda span: _die_after(effect, span))
+        call(lambda span: _die_within(effect, span, work))
+    work()
     spool.close()
 
 
-def _die_after(effect: Callable[[str], None], span: str) -> None:
+def _die_within(effect: Callable[[str], None], span: str, work: Callable[[], None]) -> None:
+    """Begin a call, go on for several segments, and die in another one within it."""
     effect(span)
+    work()
+    call(effect)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -209,6 +216,7 @@ def step_kills(moments: Sequence[str]) -> dict[str, Any]:
         prepare(base)
         wait_gone([fork(lambda: remains(base / "remains"))])
         effects = lines_of(base / "remains" / "effects")
+        shipper.SAVE_EVERY, shipper.BATCH_ITEMS = 0.0, 10  # type: ignore[misc]
         before, there = total(base / "remains" / "spool"), numbers(base / "remains" / "spool")
         progress = Progress(1)
 
@@ -218,8 +226,6 @@ def step_kills(moments: Sequence[str]) -> dict[str, Any]:
             log.write_bytes(b"")
 
             def body() -> None:
-                shipper.SAVE_EVERY = 0.0  # type: ignore[misc]
-                shipper.BATCH_ITEMS = 10  # type: ignore[misc]
                 files = Deadly(step, moment)
                 deliver(folder, endpoint, files)
                 progress.note(0, 0, files.steps)
