@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import threading
 import warnings
@@ -577,6 +578,25 @@ def test_many_processes_together_keep_to_the_size(tmp_path: Path) -> None:
     for writer in writers:
         writer.check_room()
         writer.close()
+
+
+def test_a_segment_that_somebody_has_deleted_holds_no_record(tmp_path: Path) -> None:
+    """A cleaner of old files takes the segment that is written: no effect rests on it, and the next one is safe."""
+    writer = Writer(tmp_path, b"")
+    writer.sync(writer.append(Kind.LOG, b"one"))
+    next(tmp_path.iterdir()).unlink()
+    with pytest.raises(NotRecorded):
+        writer.sync(writer.append(Kind.LOG, b"two"))
+    writer.sync(writer.append(Kind.LOG, b"three"))
+    assert _payloads(tmp_path) == [b"three"]
+    (state,) = survey(tmp_path)
+    assert (state.recorded, state.quarantined) == (writer.recorded, 3)
+    shutil.rmtree(tmp_path)
+    assert writer.append(Kind.LOG, b"four") == 5 + 1
+    with pytest.raises(NotRecorded):
+        writer.sync(writer.recorded)
+    assert writer.append(Kind.LOG, b"five") == 0
+    writer.close()
 
 
 def test_a_foreign_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:

@@ -76,6 +76,10 @@ class Files:
         """Return a file's size in bytes."""
         return os.fstat(descriptor).st_size
 
+    def is_deleted(self, descriptor: int) -> bool:
+        """Whether an open file has no name any more: what is written into it goes with the process."""
+        return not os.fstat(descriptor).st_nlink
+
     def replace(self, path: Path, unfinished: Path, data: bytes) -> None:
         """Give `path` a new content, in one step and on disk when this returns; by way of the file `unfinished`."""
         self.unlink(unfinished)

@@ -329,6 +329,8 @@ class Writer:
         for segment in segments:
             try:
                 self._files.sync(segment.descriptor)
+                if not segment.retired and self._files.is_deleted(segment.descriptor):
+                    raise OSError(errno.ENOENT, "somebody has deleted it")
                 results.append((segment, None))
             except OSError as error:
                 results.append((segment, error))
