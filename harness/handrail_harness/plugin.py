@@ -6,6 +6,7 @@ Everything else is in `handrail_harness.testing`, which is imported by the fixtu
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from handrail_harness.testing import Handrail
     from handrail_harness.testing.goldens import Golden
 
+_FIXTURES = frozenset({"handrail", "faults", "golden"})
 _TIERS = ("thread", "process", "containers", "external")
 _EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER")
 _session = pytest.StashKey["Handrail"]()
@@ -117,7 +119,7 @@ def handrail(pytestconfig: pytest.Config, handrail_app: object) -> Iterator[Hand
         application=handrail_app,
         folder=pytestconfig.rootpath,
         source=_setting(pytestconfig, "source"),
-        patience=float(pytestconfig.getini("handrail_patience")),
+        patience=_patience(pytestconfig),
         shared=Shared(shared_folder(run_id)) if run_id else None,
     ) as session:
         session.begin_test(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0])
@@ -170,12 +172,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Save the runs of a failed test beside the report; show its tree in colour where colours are shown."""
-    report = yield
-    if report.failed and call.excinfo is not None and (session := _active(item)) is not None:
-        from handrail_harness.testing.reporting import enrich
+    """Save the runs of a failed test beside the report; show its tree in colour where colours are shown.
 
-        enrich(report, call.excinfo, item, session)
+    What the harness itself refuses, such as to start without Docker, is told without its own frames.
+    """
+    report = yield
+    if report.failed and call.excinfo is not None:
+        session = _active(item)
+        if session is not None or not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            from handrail_harness.testing.reporting import enrich, shorten
+
+            shorten(report, call.excinfo, item)
+            if session is not None:
+                enrich(report, call.excinfo, item, session)
     return report
 
 
@@ -188,6 +197,20 @@ def _note_swept(config: pytest.Config, lines: Sequence[str]) -> None:
 
 def _active(item: pytest.Item) -> Handrail | None:
     return item.config.stash.get(_session, None)
+
+
+def _patience(config: pytest.Config) -> float:
+    """Return how many seconds a run may take to come to rest."""
+    text = str(config.getini("handrail_patience"))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        from handrail_harness.errors import StackError
+
+        raise StackError(f"handrail_patience = {text}: give how many seconds a run may take, such as 10")
+    return seconds
 
 
 def _setting(config: pytest.Config, name: str) -> str:

@@ -28,6 +28,8 @@ class Ground:
         self._ledger = Ledger(session)
         self.swept: list[str] = []
         """What killed sessions had left, a line for each thing removed or not removable."""
+        self._label = ""
+        """Of the containers of this session, where it starts some."""
         self._collector: Collector | None = None
         self._source: Source | None = None
 
@@ -75,9 +77,7 @@ class Ground:
         self.swept = sweep_sessions()
         self._ledger.open()
         if self.tier.name == "containers":
-            from testcontainers.core.labels import SESSION_ID
-
-            self._ledger.note_containers(SESSION_ID)
+            self._expect_containers()
         self.tier.start()
         if (url := self.tier.redis_url) and self.tier.owned:
             self._ledger.note_database(url)
@@ -98,9 +98,22 @@ class Ground:
             self._collector.close()
         self.tier.stop()
         left = leftovers(self._session, expected_gone)
-        if self.tier.name == "containers":
-            from testcontainers.core.labels import SESSION_ID
-
-            left += [f"container {name}" for name in containers_of(SESSION_ID)]
+        if self._label:
+            try:
+                left += [f"container {name}" for name in containers_of(self._label)]
+            except StackError as error:  # its entry stays in the ledger
+                return [*left, f"perhaps containers: {error}"]
         self._ledger.close()
         return left
+
+    def _expect_containers(self) -> None:
+        """Write down how this session's containers are labelled; raises `StackError` where none can be started."""
+        from testcontainers.core.labels import SESSION_ID
+
+        from handrail_harness.stack.daemon import docker_problem
+
+        problem = docker_problem()
+        if problem:
+            raise StackError(problem)
+        self._label = SESSION_ID
+        self._ledger.note_containers(SESSION_ID)

@@ -137,10 +137,15 @@ def leftovers(session: str, expected_gone: Iterable[int] = ()) -> list[str]:
 
 
 def containers_of(label: str) -> list[str]:
-    """Return the names of the containers of a testcontainers session, running or not."""
+    """Return the names of the containers of a testcontainers session, running or not; raises `StackError`."""
     from testcontainers.core.docker_client import DockerClient
     from testcontainers.core.labels import LABEL_SESSION_ID
 
+    from handrail_harness.stack.daemon import docker_problem
+
+    problem = docker_problem()
+    if problem:
+        raise StackError(problem)
     client = DockerClient().client
     try:
         found = client.containers.list(all=True, filters={"label": f"{LABEL_SESSION_ID}={label}"})

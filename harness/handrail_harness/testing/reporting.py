@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from handrail_harness.testing.session import Handrail
 
 _TITLE = "handrail"
+_PACKAGE = Path(__file__).parents[1]
 _PATIENCE = 2.0  # seconds more for a run that nobody has asked about yet
 
 
@@ -44,8 +45,37 @@ def enrich(
         return
     plain = report.longrepr
     if not isinstance(plain, ExceptionChainRepr) or not _from_test(excinfo, item):
-        plain = _without_frames(str(error), item)
+        plain = _without_frames(str(error), item, "asserted after the test")
     report.longrepr = ColouredRepr(plain, str(error), error.coloured) if error.coloured else plain
+
+
+def shorten(
+    report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item
+) -> None:
+    """Tell an error of the harness in its own words and with the lines of the tests that led there.
+
+    Its text says what to do; frames of ours and of who told us would only bury it. `--full-trace` shows them all.
+    """
+    error, options = excinfo.value, item.config.option
+    if not isinstance(error, HandrailError) or isinstance(error, RunAssertion):
+        return
+    if options.fulltrace or options.tbstyle not in ("auto", "long", "short"):
+        return
+    theirs = [entry for entry in excinfo.traceback if _is_of_tests(Path(str(entry.path)), item)]
+    if theirs:
+        style: Any = "long" if options.tbstyle == "auto" else options.tbstyle
+        report.longrepr = excinfo.getrepr(
+            style=style, chain=False, tbfilter=lambda info: type(info.traceback)(theirs)
+        )
+    else:
+        report.longrepr = _without_frames(
+            f"{type(error).__name__}: {error}", item, "--full-trace shows where"
+        )
+
+
+def _is_of_tests(path: Path, item: pytest.Item) -> bool:
+    installed = path.is_relative_to(_PACKAGE) or "site-packages" in path.parts
+    return path.is_relative_to(item.config.rootpath) and not installed
 
 
 def _from_test(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> bool:
@@ -53,10 +83,10 @@ def _from_test(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) 
     return any(str(entry.path) == str(item.path) for entry in excinfo.traceback)
 
 
-def _without_frames(text: str, item: pytest.Item) -> ExceptionChainRepr:
-    """Return the report of an assertion that no line of the test made."""
+def _without_frames(text: str, item: pytest.Item, whence: str) -> ExceptionChainRepr:
+    """Return the report of an error that no line of the test made."""
     lines = [f"E   {line}" for line in text.splitlines()]
-    place = ReprFileLocation(str(item.path.name), (item.reportinfo()[1] or 0) + 1, "asserted after the test")
+    place = ReprFileLocation(str(item.path.name), (item.reportinfo()[1] or 0) + 1, whence)
     entry = ReprEntry(lines, None, None, place, "long")
     crash = ReprFileLocation(str(item.path), place.lineno, text.partition("\n")[0])
     return ExceptionChainRepr([(ReprTraceback([entry], None, "long"), crash, None)])

@@ -283,8 +283,11 @@ class Handrail:
         """Start the tier's stack; raises `StackError` with nothing left running."""
         try:
             self._ground.start()
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            try:
+                self.stop()
+            except StackError as late:
+                error.add_note(str(late))
             raise
         return self
 

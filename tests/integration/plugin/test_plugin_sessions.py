@@ -186,3 +186,52 @@ def left_in(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if "pytest-of-" not in str(path) and not path.name.startswith("handrail-sessions-")
     ]
+
+
+REFUSED = """
+import pytest
+
+
+@pytest.fixture
+def from_a_fixture(handrail):
+    return handrail.send("scott", host="a", db="b")
+
+
+def test_first(handrail):
+    handrail.send("scott", host="a", db="b")
+
+
+def test_second(from_a_fixture):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--handrail-tier=containers"], "StackError: no Docker daemon answers at tcp://127.0.0.1:1"),
+        (["--handrail-tier=external"], "StackError: tier external needs HANDRAIL_REDIS_URL"),
+        (["-o", "handrail_patience=soon"], "StackError: handrail_patience = soon: give how many seconds"),
+        (["--handrail-tier=thread"], "there is no agent 'scott'; did you mean scout?"),
+    ],
+    ids=["no daemon", "no Redis", "no number", "no agent"],
+)
+def test_what_is_refused_is_told_in_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], told: str
+) -> None:
+    """Neither our frames nor those of other packages are shown, only the tests' own, and nothing is left to sweep."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    done = project("ops", REFUSED, "handrail_app = ops:ops").runpytest_subprocess(*options)
+    shown = [line for line in done.outlines if line.startswith("E  ")]
+    assert len(shown) == 2, done.outlines
+    assert all(told in line for line in shown)
+    assert "handrail_harness/" not in done.stdout.str()
+    assert len(done.outlines) < 50
+    assert list(tmp_path.glob("handrail-sessions-*/*")) == []
+    full = (
+        done
+        if options != ["--handrail-tier=external"]
+        else project("ops", REFUSED).runpytest_subprocess(*options, "--full-trace")
+    )
+    assert ("handrail_harness/" in full.stdout.str()) == (full is not done)
