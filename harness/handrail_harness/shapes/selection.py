@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from handrail_harness.errors import EmptySelection, RelationFailed, RunAssertion
 from handrail_harness.shapes.matching import near_misses
 from handrail_harness.shapes.steps import Step
-from handrail_harness.shapes.words import refuse_other_words
+from handrail_harness.shapes.values import refuse_other_words
 
 T = TypeVar("T")
 

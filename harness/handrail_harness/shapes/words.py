@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypedDict, Unpack
-
-from handrail_propagation.conventions import (
-    CONTEXT_SOURCES,
-    DISPOSITIONS,
-    RESULT_STATUSES,
-    RISKS,
-    SOURCE_VERDICTS,
-)
+from typing import Literal, TypedDict, Unpack
 
 ShapeKind = Literal["agent", "handoff", "task", "tool"]
 FactValue = str | int | bool
-VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "risk": RISKS,
-    "disposition": DISPOSITIONS,
-    "result": RESULT_STATUSES,
-    "context_source": CONTEXT_SOURCES,
-    "observed_source": (*CONTEXT_SOURCES, "model_generated"),
-    "source_verdict": SOURCE_VERDICTS,
-}
-"""The words that CONVENTIONS.md has for a fact. That something has another one is never so, and proves nothing."""
 
 
 class How(TypedDict, total=False):
@@ -118,16 +100,10 @@ def forbidden(shapes: Iterable[Shape]) -> Iterator[Shape]:
         yield from forbidden(shape.inside)
 
 
-def refuse_other_words(facts: Mapping[str, object]) -> None:
-    """Raise `ValueError` for a value that a fact cannot have."""
-    for name, value in facts.items():
-        words = VALUES.get(name, ())
-        if words and value and value not in words:
-            close = difflib.get_close_matches(str(value), words, n=1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise ValueError(f"{name} is never {value!r}; {meant}it is one of {', '.join(words)}")
-
-
 def _facts(**facts: FactValue | None) -> tuple[tuple[str, FactValue], ...]:
-    refuse_other_words(facts)
-    return tuple((name, value) for name, value in facts.items() if value is not None)
+    given = tuple((name, value) for name, value in facts.items() if value is not None)
+    if given:
+        from handrail_harness.shapes.values import refuse_other_words
+
+        refuse_other_words(dict(given))
+    return given

@@ -229,9 +229,11 @@ def test_what_is_refused_is_told_in_one_line(
     assert "handrail_harness/" not in done.stdout.str()
     assert len(done.outlines) < 50
     assert list(tmp_path.glob("handrail-sessions-*/*")) == []
-    full = (
-        done
-        if options != ["--handrail-tier=external"]
-        else project("ops", REFUSED).runpytest_subprocess(*options, "--full-trace")
+
+
+def test_full_trace_shows_where(project: Project) -> None:
+    """Who looks for a fault of ours gets every frame."""
+    done = project("ops", REFUSED).runpytest_subprocess("--handrail-tier=external", "--full-trace")
+    done.stdout.fnmatch_lines(
+        ["*handrail_harness/testing/session.py*", "*tier external needs HANDRAIL_REDIS_URL*"]
     )
-    assert ("handrail_harness/" in full.stdout.str()) == (full is not done)

@@ -1,0 +1,35 @@
+"""The words that a fact of a step can have, as the conventions list them. Not imported before one is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+from handrail_propagation.conventions import (
+    CONTEXT_SOURCES,
+    DISPOSITIONS,
+    RESULT_STATUSES,
+    RISKS,
+    SOURCE_VERDICTS,
+)
+
+VALUES: Final[dict[str, tuple[str, ...]]] = {
+    "risk": RISKS,
+    "disposition": DISPOSITIONS,
+    "result": RESULT_STATUSES,
+    "context_source": CONTEXT_SOURCES,
+    "observed_source": (*CONTEXT_SOURCES, "model_generated"),
+    "source_verdict": SOURCE_VERDICTS,
+}
+"""That a fact has another word is never so, so that its absence proves nothing."""
+
+
+def refuse_other_words(facts: Mapping[str, object]) -> None:
+    """Raise `ValueError` for a value that a fact cannot have."""
+    for name, value in facts.items():
+        words = VALUES.get(name, ())
+        if words and value and value not in words:
+            close = difflib.get_close_matches(str(value), words, n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise ValueError(f"{name} is never {value!r}; {meant}it is one of {', '.join(words)}")
