@@ -89,7 +89,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         signals.worker_init.connect(_worker_starting, weak=False)
         signals.worker_ready.connect(_worker_started, weak=False)
         signals.worker_process_init.connect(_child_started, weak=False)
-        signals.worker_process_shutdown.connect(_process_ending, weak=False)
+        signals.worker_process_shutdown.connect(_child_ending, weak=False)
         signals.worker_shutdown.connect(_worker_ending, weak=False)
 
     def _uninstrument(self, **kwargs: Any) -> None:
@@ -98,7 +98,7 @@ class HandrailCeleryInstrumentor(CeleryInstrumentor):
         signals.worker_init.disconnect(_worker_starting)
         signals.worker_ready.disconnect(_worker_started)
         signals.worker_process_init.disconnect(_child_started)
-        signals.worker_process_shutdown.disconnect(_process_ending)
+        signals.worker_process_shutdown.disconnect(_child_ending)
         signals.worker_shutdown.disconnect(_worker_ending)
         _amqp._create_task_sender = self._create_task_sender
         _backend._call_task_errbacks = self._call_task_errbacks
@@ -205,3 +205,10 @@ def _child_started(**_: Any) -> None:
 def _process_ending(**_: Any) -> None:
     """Pool children leave by os._exit (opentelemetry-python-contrib #4916): what is not sent now is lost."""
     telemetry.flush(telemetry.config().flush_timeout)
+
+
+def _child_ending(**_: Any) -> None:
+    """A pool child ends in good order; what it dropped, or still holds for want of room, is to be known."""
+    _process_ending()
+    if (now := telemetry.current()) is not None and now.recorder is not None:
+        now.recorder.spool.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from handrail_propagation.errors import ConfigurationError
+from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.process import Spool
@@ -565,6 +566,21 @@ def test_a_writer_that_never_found_room_says_so(tmp_path: Path, caplog: pytest.L
     writer.append(Kind.LOG, b"decision")
     writer.close()
     assert "1 records that waited for room" in caplog.text
+
+
+def test_what_a_process_that_only_reads_has_dropped_is_on_record(tmp_path: Path) -> None:
+    """Where every record is dropped none is left to say so: a frame of its own does, and in the end the last one."""
+    size = 1 << 20
+    (tmp_path / "filler").write_bytes(bytes(size * 7 // 8))
+    writer = Writer(tmp_path, b"somebody", max_size=size)
+    for _ in range(50):
+        assert writer.append(Kind.SPAN_START, b"read", keep=Keep.DROPPABLE) == 0
+    assert account(tmp_path).total.dropped > 0
+    writer.close()
+    total = account(tmp_path).total
+    assert total.dropped == 50
+    assert (total.recorded, total.quarantined) == (writer.recorded, 0)
+    assert writer.recorded < 5
 
 
 def test_many_processes_together_keep_to_the_size(tmp_path: Path) -> None:

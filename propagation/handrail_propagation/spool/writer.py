@@ -406,11 +406,15 @@ class Writer:
 
     def _drop(self, reason: str) -> None:
         self.dropped += 1
-        self._complain(f"{reason}: {self.dropped:,} records dropped so far")
+        if self._complain(f"{reason}: {self.dropped:,} records dropped so far") and not self._held:
+            # Every frame says how many were dropped: a process that only reads would have none to say it in
+            self._hold(_Held(Kind.WRITER, b"", self._identity), Keep.ALWAYS)
 
-    def _complain(self, message: str) -> None:
-        """Log, but not once for each record."""
+    def _complain(self, message: str) -> bool:
+        """Log, but not once for each record; return whether it was time to."""
         now = time.monotonic()
-        if now >= self._complained:
-            self._complained = now + 10
-            _log.error("spool: %s", message)
+        if now < self._complained:
+            return False
+        self._complained = now + 10
+        _log.error("spool: %s", message)
+        return True

@@ -10,6 +10,7 @@ import pytest
 
 from handrail_agents import Done
 from handrail_propagation import conventions as names
+from handrail_propagation.spool.reader import survey
 from handrail_propagation.spool.record import Kind
 
 from .conftest import PATIENCE, POOLS, Keeping
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize(("pool", "arguments"), POOLS)
 def test_every_pool_records_everything(keeping: Keeping, pool: str, arguments: list[str]) -> None:
-    """In each pool every call has its start, its end and its decision, without an exporter thread in the process."""
+    """In each pool every call has start, end and decision, no process an exporter thread, and each its last word."""
     running = keeping.worker("keeper", pool=pool, arguments=arguments, concurrency=2)
     jobs = [keeping.ops.send("keeper", times=3) for _ in range(4)]
     outcomes = [job.result(timeout=PATIENCE) for job in jobs]
@@ -33,6 +34,8 @@ def test_every_pool_records_everything(keeping: Keeping, pool: str, arguments: l
         assert {name for name in outcome.value if "handrail" in name.lower()} <= {"handrail-lease"}
         assert not [name for name in outcome.value if "otel" in name.lower()]
     assert set(keeping.spans(Kind.SPAN_START)) == set(keeping.spans(Kind.SPAN_END))
+    # Each process has had the last word: how many records it dropped is in it
+    assert [state.id for state in survey(keeping.spool) if not state.closed] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
