@@ -33,7 +33,7 @@ def test_a_saved_run_is_a_document(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["show", file, "--json"])
     assert done.exit_code == 0
     (document,) = json.loads(done.stdout)
-    assert [one["name"] for one in document["findings"]] == ["broken_handoff"]
+    assert [one["finding"] for one in document["findings"]] == ["broken_handoff"]
     shown = CliRunner().invoke(app, ["show", file])
     assert "handoff_received" in shown.stdout
     assert "not one unified tree" in " ".join(shown.stdout.split())
