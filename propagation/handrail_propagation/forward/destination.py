@@ -54,7 +54,13 @@ def destinations(config: Config) -> list[Destination]:
     Raises `ConfigurationError`, naming the variable, for one that is unusable.
     """
     if config.forward_to:
-        return [from_url(url, config) for url in config.forward_to]
+        found = [from_url(url, config) for url in config.forward_to]
+        names = [destination.name for destination in found]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigurationError(
+                f"{', '.join(sorted(twice))}: named twice as a destination, which has one ledger; name each once."
+            )
+        return found
     signals = _signals(config)
     if not signals:
         return []

@@ -309,6 +309,7 @@ def test_the_command_runs_until_it_is_stopped(misbehaving: FaultyDestination, tm
         ([".", "--to", "http://there:port"], "is no destination"),
         ([".", "--to", "grpc://:4317"], "is no destination"),
         ([".", "--to", "http://[::1"], "is no destination"),
+        ([".", "--to", "http://there:1", "--to", "http://there:1/"], "named twice"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], said: str) -> None:
