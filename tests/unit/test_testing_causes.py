@@ -14,7 +14,7 @@ from handrail_harness.spans import Span
 from handrail_harness.strategies.faults import worker_without_tracing
 from handrail_harness.testing.causes import causes_of
 
-from .support.runs import MemorySource, cleanup_run
+from .support.runs import MemorySource, RunBuilder, cleanup_run
 
 if TYPE_CHECKING:
     from handrail_harness.testing.surroundings import Surroundings
@@ -47,11 +47,13 @@ class Around:
     elsewhere: dict[str, Span] = field(default_factory=dict)
     instrumented: bool = True
     watches_application: bool = True
+    asked: int = 0
 
     def headers_of(self, message_id: str) -> None:
         return None
 
     def waiting(self, queue: str) -> int:
+        self.asked += 1
         return self.in_queue
 
     def receipts_elsewhere(self, trace_ids: object) -> dict[str, Span]:
@@ -121,3 +123,16 @@ def test_a_receipt_in_another_trace_goes_before_logs() -> None:
     (line,) = causes(Around([Logged(CHILD)], elsewhere={message_id_of(send): receipt}))
     assert line.startswith("header missing or unparsable: message")
     assert line.endswith(f"began a trace of its own, {'2' * 32}")
+
+
+def test_thousands_of_lost_messages_ask_a_few_times() -> None:
+    """A run whose worker was never there fails as fast as any: the broker and the logs are not asked for each send."""
+    run = RunBuilder()
+    with run.agent("cleaner"):
+        for _ in range(3_000):
+            run.send("scout")
+    around: Any = Around(in_queue=3_000)
+    settled = settle(MemorySource(run.spans), run.spans[0].trace_id, deadline=0, invariants=())
+    assert len(settled.report.handoffs.lost_sends) == 3_000
+    assert len(causes_of(settled, around)) == 1
+    assert 0 < around.asked <= 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as _json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,21 +48,35 @@ def conformance(
     from handrail_harness.render.conformance import ConformancePicture
 
     scenarios = [_scenario(one) for one in task or ()]
-    for file in (junit, html):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise ConfigurationError(f"{file} cannot be written: there is no folder {file.absolute().parent}")
+    _refuse_unwritable(junit, html)
     with progress() as say:
         found = conform(app, folder=Path.cwd(), tasks=scenarios, pool=pool, timeout=timeout, say=say)
-    if junit is not None:
-        junit.write_text(as_junit(found), encoding="utf-8")
-    if html is not None:
-        html.write_text(as_html(found), encoding="utf-8")
     if json:
         print_json(found.document())
     else:
         stdout.print(ConformancePicture(found), soft_wrap=False)
+    for file, text in ((junit, as_junit), (html, as_html)):
+        if file is not None:
+            try:
+                file.write_text(text(found), encoding="utf-8")
+            except OSError as error:
+                raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
     if not found.passed:
         raise typer.Exit(1)
+
+
+def _refuse_unwritable(*files: Path | None) -> None:
+    """Raise `ConfigurationError` before a run whose report could not be kept."""
+    named = [file.absolute() for file in files if file is not None]
+    if len(set(named)) < len(named):
+        raise ConfigurationError(f"--junit and --html are both {named[0]}; give them a file each")
+    for file in named:
+        if not file.parent.is_dir():
+            raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
+        if file.is_dir():
+            raise ConfigurationError(f"{file} cannot be written: it is a folder")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise ConfigurationError(f"{file} cannot be written: permission denied")
 
 
 def _scenario(given: str) -> Scenario:

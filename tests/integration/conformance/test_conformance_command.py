@@ -162,6 +162,8 @@ def test_the_stock_instrumentation_fails_by_name(ended: dict[str, Ended]) -> Non
         ("ours_app:app", {"task": ["shop.ask=[]"]}, "no JSON object"),
         ("ours_app:app", {"task": ["={}"]}, "names no task"),
         ("ours_app:app", {"junit": Path("no/such/folder.xml")}, "there is no folder"),
+        ("ours_app:app", {"html": Path("/")}, "it is a folder"),
+        ("ours_app:app", {"junit": Path("x"), "html": Path("x")}, "give them a file each"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_starts(app: str, options: dict[str, Any], said: str) -> None:
