@@ -179,6 +179,11 @@ class Run(Queries, AbstractContextManager["Run"]):
         __tracebackhide__ = True
         if not shapes:
             raise ValueError("run.matches() needs a shape, such as agent('cleaner')")
+        for one in shapes:
+            if not isinstance(one, Shape):
+                raise TypeError(
+                    f"run.matches({one!r}): that is no shape; use agent(), handoff(), task(), tool()"
+                )
         for shape in forbidden(shapes):
             if unknown := self._unknown_name(shape.kind, shape.name):
                 raise RunAssertion(f"{shape} can never be there: {unknown}")

@@ -165,6 +165,11 @@ class Handrail:
         What the function returned is `run.returned`.
         """
         __tracebackhide__ = True
+        if function is not None and not callable(function):
+            raise TypeError(
+                f"handrail.run() got {type(function).__name__}, and what made it was no part of the run; give it a "
+                "function that sends, as in handrail.run(lambda: task.delay())"
+            )
         self.use()
         run = self._new_run(self.test or "run")
         if function is not None:

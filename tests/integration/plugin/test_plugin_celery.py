@@ -79,6 +79,13 @@ def test_shapes(handrail):
         with pytest.raises(RunAssertion, match=MEANT):
             run.matches(task("shop.charge", kind("shop.recipt", times=0)))
     run.matches(task("shop.charge", task("shop.unused", times=0)))
+    with pytest.raises(TypeError, match="that is no shape; use agent"):
+        run.matches("shop.charge")
+
+
+def test_sent_too_early(handrail):
+    with pytest.raises(TypeError, match="AsyncResult, and what made it was no part of the run"):
+        handrail.run(shop.charge.delay(5))
 
 
 def test_invariants(handrail):
@@ -194,7 +201,7 @@ def test_a_branch_without_lineage_is_found(
 def test_typing_errors_never_pass(project: Project) -> None:
     """A name that cannot occur is refused wherever its absence would pass; a run that has not ended is not asked."""
     pytester = project("shop", TYPING_ERRORS, "handrail_app = shop:app\nhandrail_tier = thread")
-    pytester.runpytest_subprocess().assert_outcomes(passed=4)
+    pytester.runpytest_subprocess().assert_outcomes(passed=5)
 
 
 def test_without_tracing_the_cause_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
