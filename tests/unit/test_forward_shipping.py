@@ -346,6 +346,53 @@ def test_open_spans_outlive_a_segment_that_could_not_be_made(tmp_path: Path) -> 
     assert [span.name for span in there.spans if span.name == "long"] == ["long"]
 
 
+def test_a_span_that_was_carried_and_ended_has_no_second_end_after_a_restart(tmp_path: Path) -> None:
+    """One destination has everything, the other nothing: what is kept for that one opens no span anew at the first."""
+    main, child = Scene(tmp_path), Scene(tmp_path, segment_size=4096)
+    here, there = There(), There()
+    key = child.span("long", ended=False)
+    for _ in range(60):
+        child.span("short")
+    forward(tmp_path, here, there)
+    assert list(tmp_path.glob("*.open"))
+    main.end(key, "long", abandoned="lost")  # which is wrong
+    child.end(key, "long")
+    child.writer.abandon()
+    for _ in range(2):
+        found = [Destination("one", here), Destination("two", there)]
+        forwarder = Forwarder(tmp_path, found)
+        assert forwarder.elect()
+        forwarder.shippers[0].round(patient=False)  # the other one does not come to an end
+        forwarder.stop()
+    assert len([span for span in here.spans if span.name == "long"]) == 1
+
+
+def test_nothing_is_left_of_what_was_carried_when_a_kill_comes_in_between(tmp_path: Path) -> None:
+    """A writer that is done everywhere: its carried starts go before the segments by which they would be found."""
+
+    class Killed(Files):
+        def unlink(self, path: Path) -> None:
+            super().unlink(path)
+            if path.suffix == ".seg":
+                raise KeyboardInterrupt
+
+    scene, there = Scene(tmp_path, segment_size=4096), There()
+    scene.span("long", ended=False)
+    for _ in range(60):
+        scene.span("short")
+    forward(tmp_path, there)
+    assert list(tmp_path.glob("*.open"))
+    scene.writer.abandon()
+    killed = Forwarder(tmp_path, [Destination("one", there)], files=Killed())
+    assert killed.elect()
+    with pytest.raises(KeyboardInterrupt):
+        killed.shippers[0].round(patient=False)
+    killed.stop()
+    forward(tmp_path, there)
+    assert not segments(tmp_path)
+    assert not list(tmp_path.glob("*.open"))
+
+
 def test_a_writer_that_was_taken_for_gone_is_gone_on_with(tmp_path: Path) -> None:
     """A process of another pid namespace closes its segment and then opens another: that one is not deleted unread."""
     scene = Scene(tmp_path)

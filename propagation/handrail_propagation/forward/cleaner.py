@@ -68,10 +68,12 @@ class Cleaner:
         saved_entries = [shipper.saved_writers[writer] for shipper in shippers]
         until = min(entry.cursor for entry in saved_entries).index
         if all(entry.closed for entry in saved_entries):
+            self._files.unlink(
+                carry.path_of(self._folder, writer)
+            )  # first: without segments nobody looks for it
             for file in files:
                 if file.index <= until:  # else it has gone on, and is only taken for gone
                     self._let_go(file)
-            self._files.unlink(carry.path_of(self._folder, writer))
             return False  # each ledger adds it to its totals when it finds the segments gone
         done = [file for file in files if file.index < until]
         if not done:

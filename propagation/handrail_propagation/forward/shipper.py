@@ -177,7 +177,8 @@ class Shipper:
         if stream is None:
             entry = self.ledger.writers.get(writer, Entry())
             stream = Stream(writer, entry, self._origin, self._deaths.ended)
-            stream.restore(*carry.load(self.folder, writer, self._origin))
+            if not entry.closed:  # else what was open has been ended
+                stream.restore(*carry.load(self.folder, writer, self._origin))
             with self.lock:
                 self.streams[writer] = stream
         return stream
