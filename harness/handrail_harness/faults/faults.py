@@ -205,8 +205,8 @@ class Faults(Injector):
             endpoint = self.stack.environ().get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
             if not endpoint:
                 raise StackError(
-                    "nothing is exported here (tier thread keeps spans in memory), so that no export can be broken; "
-                    "run with --handrail-tier=process for this test"
+                    "this stack names no address for exports (tier thread keeps spans in memory), so that none can "
+                    "be broken; run with --handrail-tier=process for this test"
                 )
             self._relay = Relay(endpoint)
             self._relay.__enter__()
