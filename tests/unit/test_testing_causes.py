@@ -116,6 +116,15 @@ def test_a_worker_that_has_ended() -> None:
     assert line == "worker lost: w1@here ended with status 137; its spans went with it"
 
 
+def test_a_worker_that_never_had_the_message_is_not_blamed() -> None:
+    """A worker that has ended is a cause only where no other has taken the message."""
+    idle = Logged("ready", hostname="w2@here", running=False, exit_status=137)
+    (line,) = causes(Around([idle, Logged(MAIN)]))
+    assert line.startswith("still running: message")
+    (line,) = causes(Around([idle]))
+    assert line.startswith("worker lost: w2@here")
+
+
 def test_a_receipt_in_another_trace_goes_before_logs() -> None:
     """The message was received, and its span did come: it lost its header."""
     _, send = unreceived("stock")

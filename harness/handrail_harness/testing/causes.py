@@ -126,8 +126,11 @@ def _unreceived(send: Span, around: Surroundings) -> Iterator[str]:
         )
         return
     survives_fork = send.scope_name == OUR_SCOPE  # one app has one instrumentation
-    for worker in around.workers:
-        yield from _in_log(worker, message_id, task, where, survives_fork=survives_fork)
+    logs = [(worker, worker.log()) for worker in around.workers]
+    # What another worker says, or that it has ended, is about other messages where one has taken this one.
+    takers = [one for one in logs if message_id and message_id in one[1]]
+    for worker, log in takers or logs:
+        yield from _in_log(worker, log, message_id, task, where, survives_fork=survives_fork)
     if message_id and around.headers_of(message_id) is not None:
         yield (
             f"consumer never exported: {where} ran in a worker thread of this process, and no span of its receipt "
@@ -135,8 +138,9 @@ def _unreceived(send: Span, around: Surroundings) -> Iterator[str]:
         )
 
 
-def _in_log(worker: Worker, message_id: str, task: str, where: str, *, survives_fork: bool) -> Iterator[str]:
-    log = worker.log()
+def _in_log(
+    worker: Worker, log: str, message_id: str, task: str, where: str, *, survives_fork: bool
+) -> Iterator[str]:
     lines = [line for line in log.splitlines() if message_id and message_id in line]
     if any("unregistered task" in line for line in log.splitlines()) and task and f"'{task}'" in log:
         yield f"unknown task: {where} reached worker {worker.hostname}, which has no task {printable(task, 60)}"
