@@ -393,6 +393,36 @@ def test_nothing_is_left_of_what_was_carried_when_a_kill_comes_in_between(tmp_pa
     assert not list(tmp_path.glob("*.open"))
 
 
+def test_what_was_said_of_a_dead_child_stays_until_the_child_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill right after the main process's word has arrived, and its segment could go: no second end comes of it."""
+
+    class Killed(Files):
+        def unlink(self, path: Path) -> None:
+            super().unlink(path)
+            if path.suffix == ".seg":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(shipping, "SAVE_EVERY", 0.0)
+    main, child, there = Scene(tmp_path, segment_size=4096), Scene(tmp_path), There()
+    key = child.span("lost", ended=False)
+    main.end(key, "lost", abandoned="signal 9")
+    for _ in range(60):
+        main.span("short")
+    child.writer.abandon()
+    killed = Forwarder(tmp_path, [Destination("one", there, max_bytes=1)], files=Killed())
+    assert killed.elect()
+    with pytest.raises(KeyboardInterrupt):
+        killed.shippers[0].round(patient=False)
+    killed.stop()
+    forward(tmp_path, there)
+    main.writer.abandon()
+    forward(tmp_path, there)
+    assert len(set(record_ids([span for span in there.spans if span.name == "lost"]))) == 1
+    assert not segments(tmp_path)
+
+
 def test_a_writer_that_was_taken_for_gone_is_gone_on_with(tmp_path: Path) -> None:
     """A process of another pid namespace closes its segment and then opens another: that one is not deleted unread."""
     scene = Scene(tmp_path)

@@ -67,10 +67,15 @@ class Cleaner:
                 streams.append(stream)
         saved_entries = [shipper.saved_writers[writer] for shipper in shippers]
         until = min(entry.cursor for entry in saved_entries).index
-        if all(entry.closed for entry in saved_entries):
-            self._files.unlink(
-                carry.path_of(self._folder, writer)
-            )  # first: without segments nobody looks for it
+        is_over = all(entry.closed for entry in saved_entries)
+        if any(
+            stream.is_needed(until + is_over, shipper.saved_writers)
+            for stream, shipper in zip(streams, shippers, strict=True)
+        ):
+            return True
+        if is_over:
+            # First: without segments nobody looks for it
+            self._files.unlink(carry.path_of(self._folder, writer))
             for file in files:
                 if file.index <= until:  # else it has gone on, and is only taken for gone
                     self._let_go(file)
@@ -78,8 +83,6 @@ class Cleaner:
         done = [file for file in files if file.index < until]
         if not done:
             return False
-        if any(stream.is_needed(until) for stream in streams):
-            return True
         # After a restart they are read again, for the spans that are open in them: by each destination on its own
         behind_first = sorted(zip(saved_entries, streams, strict=True), key=lambda pair: pair[0].cursor)
         carried = [stream.carried(until) for _, stream in behind_first if not stream.closed]

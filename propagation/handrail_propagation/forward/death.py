@@ -54,6 +54,7 @@ class Deaths:
                 if owner is not None:
                     del owner.opens[key]
                     owner.death = verdict
+                    stream.spoken[key] = verdict.item.segment, owner.writer
                     yield verdict.item
                 elif not verdict.again and key not in self._ended and key not in self._ended_before:
                     yield verdict.item

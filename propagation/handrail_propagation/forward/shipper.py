@@ -206,6 +206,10 @@ class Shipper:
             stream.gone_since = time.monotonic()
         if stream.verdicts:
             return  # about a span that a living process may end yet
+        if any(
+            owner in self.streams and not self.streams[owner].closed for _, owner in stream.spoken.values()
+        ):
+            return  # what was said of that one is to be read again until it is closed
         if stream.opens and stream.death is None and not self._deaths.is_over(stream):
             assert stream.identity is not None  # noqa: S101 - `_is_gone` has asked
             if patient or has_parent(stream.identity):

@@ -74,6 +74,8 @@ class Stream:
         """What was open at the end of each segment that is not deleted yet."""
         self.verdicts: dict[bytes, Verdict] = {}
         """Ends that this writer has recorded for spans of others, until it is clear who has ended them."""
+        self.spoken: dict[bytes, tuple[int, int]] = {}
+        """Those that have ended a span: the segment that they are in, and the writer that it is of."""
         self.damages: list[Place] = []
         """Quarantined, and not yet said."""
         self.quarantined = entry.quarantined
@@ -112,9 +114,18 @@ class Stream:
         self.opens = dict(starts)
         self._not_restored = damages
 
-    def is_needed(self, until: int) -> bool:
-        """Whether a segment before number `until` holds an end whose delivery is not decided yet."""
-        return any(verdict.item.segment < until for verdict in list(self.verdicts.values()))
+    def is_needed(self, until: int, saved: Mapping[int, Entry]) -> bool:
+        """Whether a segment before number `until` holds an end whose delivery is not decided yet, or has to be known.
+
+        The latter until the ledger as it is `saved` says that the writer that it is about is closed: else a restart
+        ends that one's span again.
+        """
+        for key, (_, owner) in list(self.spoken.items()):
+            if owner not in saved or saved[owner].closed:
+                self.spoken.pop(key, None)
+        segments = [verdict.item.segment for verdict in list(self.verdicts.values())]
+        segments += [segment for segment, _ in list(self.spoken.values())]
+        return any(segment < until for segment in segments)
 
     def carried(self, until: int) -> dict[bytes, Start] | None:
         """Return what was open at the end of the segments before number `until`; `None` until they have been read."""
