@@ -70,6 +70,8 @@ _QUIET: Final = frozenset(
 """Methods that do nothing to our spans, which have their run id already."""
 
 
+FRESH: Final = 10
+"""How many fields a `MessageSpan` has that nobody has looked at or changed."""
 Links = Sequence[tuple[SpanContext, Mapping[str, Any]]]
 
 
@@ -77,10 +79,11 @@ class SpanTemplate:
     """What many spans of messages have in common: name, kind, and the attributes in `shared`.
 
     `expand` makes the attributes of one span out of its details. It is called when somebody looks at them, once at
-    most, and returns names that are not in `shared` with values that are a `str`, `bool`, `int` or `float`.
+    most, and returns names that are not in `shared` with values that are a `str`, `bool`, `int` or `float`. `encode`
+    makes the same attributes as OTLP fields, in pieces, where the details are usual, else `None`.
     """
 
-    __slots__ = ("encoded", "expand", "kind", "name", "shared")
+    __slots__ = ("encode", "encoded", "expand", "kind", "name", "shared")
 
     def __init__(
         self,
@@ -88,11 +91,13 @@ class SpanTemplate:
         kind: SpanKind,
         shared: Mapping[str, Any],
         expand: Callable[[Any], dict[str, Any]],
+        encode: Callable[[Any], Sequence[bytes] | None] = lambda _: None,
     ) -> None:
         self.name = name
         self.kind = kind
         self.shared = shared
         self.expand = expand
+        self.encode = encode
         self.encoded: tuple[bytes, bytes] | None = None
         """Name and kind, and the shared attributes, once somebody has encoded them."""
 

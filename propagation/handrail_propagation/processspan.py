@@ -24,6 +24,7 @@ from handrail_propagation.destination import RABBITMQ, destination_of_delivery
 from handrail_propagation.ids import are_ids
 from handrail_propagation.lineage import run_id_of
 from handrail_propagation.messagespan import SpanTemplate
+from handrail_propagation.otlp.details import of_process
 from handrail_propagation.sender import count, seconds_of, span_context_of
 from handrail_propagation.trust import Trust, taken_from
 
@@ -152,7 +153,9 @@ def _template(system: str, destination: str, name: str, hostname: str) -> SpanTe
     }
     if hostname:
         shared[names.MESSAGING_CLIENT_ID] = shared[names.CELERY_HOSTNAME] = hostname
-    return SpanTemplate(f"{names.OPERATION_PROCESS} {destination}", SpanKind.CONSUMER, shared, _attributes)
+    return SpanTemplate(
+        f"{names.OPERATION_PROCESS} {destination}", SpanKind.CONSUMER, shared, _attributes, of_process
+    )
 
 
 def _attributes(values: tuple[Any, ...]) -> dict[str, Any]:
@@ -178,7 +181,7 @@ def _attributes(values: tuple[Any, ...]) -> dict[str, Any]:
         attributes[names.CELERY_EXPIRES] = expires
     if retries:
         attributes[names.CELERY_RETRIES] = retries
-    _add_waits(attributes, sent_at, eta, start_time / 1e9)
+    _add_waits(attributes, sent_at, eta, start_time)
     return attributes
 
 
@@ -196,19 +199,22 @@ def _second(whole: int) -> str:
     return datetime.fromtimestamp(whole, UTC).isoformat().removesuffix("+00:00")
 
 
-def _add_waits(attributes: dict[str, Any], at: object, eta: str | None, now: float) -> None:
-    """Tell the wait in the queue from the delay that the sender asked for; times in seconds since 1970."""
+def _add_waits(attributes: dict[str, Any], at: object, eta: str | None, start_time: int) -> None:
+    """Tell the wait in the queue from the delay that the sender asked for; `start_time` in nanoseconds since 1970."""
     if (sent_at := seconds_of(at)) is None:
         return
     attributes[names.MESSAGE_ENQUEUED_AT] = _utc_text(sent_at)
     due = sent_at
+    if type(at) is int and not eta:
+        attributes[names.MESSAGE_QUEUE_WAIT] = max(0, start_time // 1000 - at) / 1e6
+        return
     if eta:
         try:
             due = max(sent_at, datetime.fromisoformat(eta).timestamp())
         except ValueError:
             due = sent_at
         attributes[names.MESSAGE_INTENDED_DELAY] = round(due - sent_at, 6)
-    attributes[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, now - due), 6)
+    attributes[names.MESSAGE_QUEUE_WAIT] = round(max(0.0, start_time / 1e9 - due), 6)
 
 
 def _bounded(value: object) -> str:

@@ -32,6 +32,7 @@ from handrail_propagation.delivery import Delivery, delivery_in
 from handrail_propagation.destination import broker_system, destination_of_options
 from handrail_propagation.lineage import run_id_of
 from handrail_propagation.messagespan import Links, SpanTemplate
+from handrail_propagation.otlp.details import of_send
 from handrail_propagation.sender import DELIVERY_COUNT, delegator_of
 
 _log = logging.getLogger(__name__)
@@ -237,7 +238,9 @@ def _template(system: str, destination: str, name: str) -> SpanTemplate:
         names.CELERY_ACTION: names.CELERY_ACTION_SEND,
         names.CELERY_TASK_NAME: name,
     }
-    return SpanTemplate(f"{names.OPERATION_SEND} {destination}", SpanKind.PRODUCER, shared, _attributes)
+    return SpanTemplate(
+        f"{names.OPERATION_SEND} {destination}", SpanKind.PRODUCER, shared, _attributes, of_send
+    )
 
 
 _LINEAGE: Final = ("id", "root_id", "parent_id", "eta", "expires")

@@ -37,7 +37,7 @@ from opentelemetry.trace import (
 
 from handrail_propagation import conventions as names
 from handrail_propagation.ids import ChosenIds, choose
-from handrail_propagation.messagespan import MessageSpan, MessageTracer, SpanTemplate
+from handrail_propagation.messagespan import FRESH, MessageSpan, MessageTracer, SpanTemplate
 from handrail_propagation.otlp import messages
 from handrail_propagation.otlp.requests import encode_spans
 
@@ -130,6 +130,16 @@ def test_the_record_of_an_end_goes_on_where_the_start_stopped(change: Callable[[
     assert ProtoSpan.FromString(messages.encode_end(span)) == whole
     keys = [pair.key for pair in whole.attributes]
     assert len(keys) == len(set(keys)) >= 6
+
+
+def test_a_span_that_nobody_has_touched_is_known_by_its_fields() -> None:
+    """Only its start is kept for its end; one that somebody has looked at is encoded anew."""
+    ids = choose()
+    fresh, seen = (start(TracerProvider(sampler=ALWAYS_ON), ids=ids) for _ in range(2))
+    assert len(vars(fresh)) == FRESH
+    assert seen.name == "send orders"
+    assert messages.encode_start(seen) == messages.encode_start(fresh)
+    assert ("_started" in vars(fresh), "_started" in vars(seen)) == (True, False)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

@@ -102,8 +102,8 @@ def test_what_a_newer_version_wrote_is_stepped_over() -> None:
     """A frame of an unknown version or kind is checked, named with its number, and nothing behind it is lost."""
     from handrail_propagation.spool import record
 
-    header = record._pack_fields(MAGIC, 9, Kind.LOG, 0, 3, 0, WRITER, 2)
-    newer = header + record._pack_crc(record.extend(record.value(header), b"new")) + b"new"
+    header = record.pack_fields(MAGIC, 9, Kind.LOG, 0, 3, 0, WRITER, 2)
+    newer = header + record.pack_crc(record.extend(record.value(header), b"new")) + b"new"
     first, third = _frames([b"one", b"", b"three"])[::2]
     items = list(scan(first + newer + pack(77, WRITER, 3, b"?") + third))
     assert [(damage.reason, damage.sequence) for damage in _damages(items)] == [

@@ -18,7 +18,7 @@ from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.process import Spool
 from handrail_propagation.spool.reader import is_alive, read, segments, survey
-from handrail_propagation.spool.record import Damage, Kind, Record
+from handrail_propagation.spool.record import Damage, Kind, Record, pack
 from handrail_propagation.spool.writer import HELD, Keep, NotRecorded, Writer
 
 
@@ -42,6 +42,28 @@ def _fork() -> int:
 def _exact(folder: Path) -> None:
     for state in survey(folder):
         assert state.recorded == state.intact + state.quarantined
+
+
+@pytest.mark.parametrize("dropped", [0, 3, 0xFFFFFFFF, 0xFFFFFFFF + 1])
+def test_every_frame_is_what_pack_makes(tmp_path: Path, dropped: int) -> None:
+    """On the short way through `append`, which does not call `pack`, as on the long one."""
+    frames: list[bytes] = []
+
+    class Seen(Files):
+        def write(self, descriptor: int, data: bytes) -> int:
+            frames.append(data)
+            return super().write(descriptor, data)
+
+    writer = Writer(tmp_path, b"", files=Seen())
+    writer.dropped = dropped
+    sent = [(Kind.LOG, b"first"), (Kind.SPAN_START, b""), (Kind.SPAN_END, b"x" * 5000), (Kind.LOG, b"\0")]
+    numbers = [writer.append(kind, payload, b"origin") for kind, payload in sent]
+    assert frames[-len(sent) :] == [
+        pack(kind, writer.id, number, payload, 1, dropped)
+        for (kind, payload), number in zip(sent, numbers, strict=True)
+    ]
+    assert numbers == sorted(set(numbers))
+    writer.close()
 
 
 class Failing(Files):
@@ -287,20 +309,23 @@ def test_a_child_does_not_keep_its_dead_parent_alive(tmp_path: Path) -> None:
     """A pool child that never writes lets go of the segment that it inherited: its parent's death is seen."""
     spool = Spool(tmp_path / "spool")
     read_end, write_end = os.pipe()
+    ready, says_ready = os.pipe()
     parent = _fork()
     if parent == 0:
         spool.writer().append(Kind.LOG, b"parent")
         child = _fork()
         if child == 0:
+            os.close(write_end)  # so that it ends with the test, however that ends
+            os.write(says_ready, b"x")
             os.read(read_end, 1)
-            os._exit(0)
         os._exit(0)
     os.waitpid(parent, 0)
+    os.read(ready, 1)  # the child may come out of its fork after its parent's end
     (files,) = segments(spool.folder).values()
     assert not is_alive(files)
     os.write(write_end, b"x")
-    os.close(read_end)
-    os.close(write_end)
+    for end in (read_end, write_end, ready, says_ready):
+        os.close(end)
 
 
 def test_a_writer_that_closed_says_so(tmp_path: Path) -> None:

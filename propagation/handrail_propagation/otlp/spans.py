@@ -204,7 +204,12 @@ def _link(link: Any) -> bytes:
 def encode_link(context: SpanContext, items: Any) -> bytes:
     """Return a link to `context` with attributes `items`."""
     trace_id, span_id, remote, _, _, _ = context
-    flags = _LINK_REMOTE if remote else _LINK_LOCAL
+    head, tail = around_link(remote, items)
+    return b"".join((head, trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big"), tail))
+
+
+def around_link(is_remote: bool, items: Any) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the ids of a link with attributes `items`."""
     extra = b""
     if type(items) is BoundedAttributes:
         if items._dict:
@@ -215,6 +220,4 @@ def encode_link(context: SpanContext, items: Any) -> bytes:
         extra = _LINK_ATTRIBUTES.encode(items)
     size = _LINK_SIZE + len(extra)
     head = _LINK[size] if size < TABLE_SIZE else b"\x6a" + varint(size) + b"\n\x10"
-    return b"".join(
-        (head, trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big"), extra, flags)
-    )
+    return head, extra + (_LINK_REMOTE if is_remote else _LINK_LOCAL)

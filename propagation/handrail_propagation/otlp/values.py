@@ -220,4 +220,18 @@ class Attributes:
         return delimited(self._table, key.start + varint(len(content)) + content)
 
 
+class Prefixes(dict[int, bytes]):
+    """Length of a text in bytes → what stands before it in an attribute of this name; made when it is asked for."""
+
+    def __init__(self, attributes: Attributes, name: str) -> None:
+        self._attributes = attributes
+        self._name = name
+
+    def __missing__(self, size: int) -> bytes:
+        prefix = self._attributes.encode({self._name: "x" * size})[: -size or None]
+        if len(self) < MAX_PREFIXES:
+            self[size] = prefix
+        return prefix
+
+
 _MAP_ITEMS: Final = Attributes(0x0A)

@@ -34,7 +34,8 @@ class Spool:
         self._segment_size = segment_size
         self._files = files
         self._lock = threading.Lock()
-        self._writer: Writer | None = None
+        self.current: Writer | None = None
+        """This process's writer, once it has one."""
         self._pid = 0
         self.on_first_record: Callable[[], None] | None = None
         """Called in each process that begins to write."""
@@ -54,24 +55,24 @@ class Spool:
     def writer(self) -> Writer:
         """Return this process's writer."""
         # No look at the process id, which costs a system call: a forked child has no writer, `_forked` sees to that
-        return self._writer or self._new_writer()
+        return self.current or self._new_writer()
 
     def written(self) -> tuple[int, int] | None:
         """Return this process's writer id and the number of its last record; `None` before the first."""
-        writer = self._writer
+        writer = self.current
         return (writer.id, writer.recorded) if writer is not None and self._pid == os.getpid() else None
 
     def close(self) -> None:
         """End this process's writer in good order, if it has one."""
-        if self._writer is not None and self._pid == os.getpid():
-            self._writer.close()
+        if self.current is not None and self._pid == os.getpid():
+            self.current.close()
 
     def _new_writer(self) -> Writer:
         first = False
         with self._lock:
             pid = os.getpid()
-            if self._writer is None or self._pid != pid:
-                self._writer = Writer(
+            if self.current is None or self._pid != pid:
+                self.current = Writer(
                     self.folder,
                     Identity.here().encode(),
                     max_size=self._max_size,
@@ -80,7 +81,7 @@ class Spool:
                 )
                 self._pid = pid
                 first = True
-            writer = self._writer
+            writer = self.current
         if first and self.on_first_record is not None:
             self.on_first_record()
         return writer
@@ -88,7 +89,7 @@ class Spool:
     def _forked(self) -> None:
         """In a child: another thread of the parent may have held any of these locks."""
         self._lock = threading.Lock()
-        inherited, self._writer = self._writer, None
+        inherited, self.current = self.current, None
         if inherited is not None:
             inherited.abandon()
 

@@ -112,7 +112,8 @@ class Recorder:
             opened.decision = number
 
     def _put(self, kind: Kind, encode: Callable[[Any], bytes], what: Any, keep: Keep) -> int:
-        writer = self.spool.writer()
+        spool = self.spool
+        writer = spool.current or spool.writer()
         try:
             try:
                 payload = encode(what)
@@ -131,7 +132,7 @@ class Recorder:
             _log.error("a record could not be encoded: %s", type(error).__name__)
             writer.drop()
             return 0
-        return writer.append(kind, payload, origin=origin, keep=keep)
+        return writer.append(kind, payload, origin, keep)
 
     def before_act(self, span: ApiSpan) -> None:
         """Return when the start of `span` and its decision record are on disk; raises `NotRecorded`."""

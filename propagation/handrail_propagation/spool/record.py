@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Final, Literal, final
 
 from google_crc32c import extend, value
 
@@ -18,14 +18,14 @@ VERSION: Final = 1
 MAX_PAYLOAD: Final = 16 << 20
 """Bytes; a longer payload is refused by the writer, a longer length is not believed by the reader."""
 MAX_ORIGIN: Final = 0xFFFF
-_MAX_DROPPED: Final = 0xFFFFFFFF
+MAX_DROPPED: Final = 0xFFFFFFFF
 
 _FIELDS: Final = struct.Struct("<4sBBHIIQQ")
 _CRC: Final = struct.Struct("<I")
 _FIELDS_SIZE: Final = _FIELDS.size
 HEADER_SIZE: Final = _FIELDS.size + _CRC.size
-_pack_fields = _FIELDS.pack
-_pack_crc = _CRC.pack
+pack_fields = _FIELDS.pack
+pack_crc = _CRC.pack
 
 
 class Kind(IntEnum):
@@ -71,6 +71,7 @@ class Record:
         return f"{self.writer:016x}-{self.sequence}"
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Damage:
     """Bytes that are no record: why, from `offset` to `end`.
@@ -89,10 +90,10 @@ def pack(kind: int, writer: int, sequence: int, payload: bytes, origin: int = 0,
     length = len(payload)
     if length > MAX_PAYLOAD:
         raise ValueError(f"a record of {length:,} bytes is above the spool's limit of {MAX_PAYLOAD:,}.")
-    if dropped > _MAX_DROPPED:
-        dropped = _MAX_DROPPED
-    fields = _pack_fields(MAGIC, VERSION, kind, origin, length, dropped, writer, sequence)
-    return fields + _pack_crc(extend(value(fields), payload)) + payload
+    if dropped > MAX_DROPPED:
+        dropped = MAX_DROPPED
+    fields = pack_fields(MAGIC, VERSION, kind, origin, length, dropped, writer, sequence)
+    return fields + pack_crc(extend(value(fields), payload)) + payload
 
 
 def scan(data: bytes, *, base: int = 0, writer: int | None = None) -> Iterator[Record | Damage]:

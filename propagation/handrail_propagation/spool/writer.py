@@ -16,9 +16,22 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from google_crc32c import value
+
 from handrail_propagation.errors import HandrailError
 from handrail_propagation.spool.files import FILES, Files
-from handrail_propagation.spool.record import MAX_ORIGIN, MAX_PAYLOAD, Kind, pack
+from handrail_propagation.spool.record import (
+    HEADER_SIZE,
+    MAGIC,
+    MAX_DROPPED,
+    MAX_ORIGIN,
+    MAX_PAYLOAD,
+    VERSION,
+    Kind,
+    pack,
+    pack_crc,
+    pack_fields,
+)
 from handrail_propagation.spool.segments import Segment, open_segment
 
 _log = logging.getLogger(__name__)
@@ -111,7 +124,7 @@ class Writer:
         """How many records wait in memory for room on disk."""
         return len(self._held)
 
-    def append(self, kind: Kind, payload: bytes, *, origin: bytes = b"", keep: Keep = Keep.ALWAYS) -> int:
+    def append(self, kind: Kind, payload: bytes, origin: bytes = b"", keep: Keep = Keep.ALWAYS) -> int:
         """Write one record; return its number, `HELD` or 0: dropped, or held until there is room.
 
         `origin` is the payload of the origin record that this one belongs to. Never raises for a disk that is
@@ -129,15 +142,30 @@ class Writer:
                     and self._in_flight is None
                     and not self._held
                     and self._budget > 0
-                    and segment.size < self._segment_size
-                    and len(payload) <= MAX_PAYLOAD
+                    and (size := segment.size) < self._segment_size
+                    and (length := len(payload)) <= MAX_PAYLOAD
+                    and (dropped := self.dropped) <= MAX_DROPPED
                     and (number := segment.origins.get(origin)) is not None
                 ):
-                    # As nearly always: there is room, and nothing has to be made first
+                    # As nearly always: there is room, and nothing has to be made first. The rest is `_write_frame`
+                    # and `record.pack` without their calls; to copy for the checksum is less than another one
+                    sequence = self._sequence + 1
+                    fields = pack_fields(MAGIC, VERSION, kind, number, length, dropped, self.id, sequence)
+                    frame = fields + pack_crc(value(fields + payload)) + payload
+                    length += HEADER_SIZE
+                    self._in_flight = sequence, size + length
                     try:
-                        return self._write_frame(segment, kind, payload, number)
+                        if (written := self._write_bytes(segment.descriptor, frame)) != length:
+                            raise _cut_off(written, length)
                     except OSError as error:
+                        self._in_flight = None
                         self._distrust(segment, error)
+                    else:
+                        segment.size = size + length
+                        segment.last = self._sequence = sequence
+                        self._in_flight = None
+                        self._budget -= length
+                        return sequence
                 return self._append(_Held(kind, origin, payload), keep)
             finally:
                 self._busy = False
@@ -281,7 +309,7 @@ class Writer:
             raise
         if written != size:
             self._in_flight = None
-            raise OSError(errno.ENOSPC, f"only {written} of {size} bytes could be written")
+            raise _cut_off(written, size)
         segment.size = end
         segment.last = self._sequence = sequence
         self._in_flight = None
@@ -418,3 +446,7 @@ class Writer:
         self._complained = now + 10
         _log.error("spool: %s", message)
         return True
+
+
+def _cut_off(written: int, size: int) -> OSError:
+    return OSError(errno.ENOSPC, f"only {written} of {size} bytes could be written")
