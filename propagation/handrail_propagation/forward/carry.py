@@ -43,7 +43,7 @@ def load(
             if kind == Kind.ORIGIN:
                 current = origin(payload)
             elif kind == Kind.SPAN_START:
-                starts[key_of(payload)] = Start(sequence, current, payload)
+                starts[key_of(payload)] = sequence, current, payload
     return starts, damages
 
 
@@ -54,8 +54,7 @@ def save(folder: Path, writer: int, starts: Mapping[bytes, Start], files: Files)
         files.unlink(path)
         return
     data = b"".join(
-        pack(Kind.ORIGIN, writer, 0, start.origin.payload)
-        + pack(Kind.SPAN_START, writer, start.sequence, start.payload)
-        for start in starts.values()
+        pack(Kind.ORIGIN, writer, 0, origin.payload) + pack(Kind.SPAN_START, writer, sequence, payload)
+        for sequence, origin, payload in starts.values()
     )
     files.replace(path, path.with_suffix(".carry"), data)

@@ -54,7 +54,7 @@ class Deaths:
                 if owner is not None:
                     del owner.opens[key]
                     owner.death = verdict
-                    stream.spoken[key] = verdict.item.segment, owner.writer
+                    stream.spoken[key] = verdict.segment, owner.writer
                     yield verdict.item
                 elif not verdict.again and key not in self._ended and key not in self._ended_before:
                     yield verdict.item
@@ -71,9 +71,9 @@ class Deaths:
         labels = Labels(stream.writer)
         death = stream.death
         cursor = stream.entry.cursor
-        for start in list(stream.opens.values()):
-            began = Span.FromString(start.payload).start_time_unix_nano
+        for sequence, origin, payload in list(stream.opens.values()):
+            began = Span.FromString(payload).start_time_unix_nano
             end = max(death.time if death else last, began)
-            content = labels.span(closed(start.payload, end, death.reason if death else ""), start.sequence)
-            yield Item(start.origin, content, stream.writer, cursor.index, cursor.offset, start.sequence)
+            content = labels.span(closed(payload, end, death.reason if death else ""), sequence)
+            yield origin, content, stream.writer, cursor.index, cursor.offset, sequence
         stream.opens = {}

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
-from google_crc32c import extend, value
+from google_crc32c import value
 
 from handrail_propagation.spool.record import (
     HEADER_SIZE,
@@ -31,14 +31,13 @@ def frames(data: bytes, writer: int, *, base: int = 0) -> Iterator[Frame | Damag
     """Yield what `data` holds, as `record.scan` does; `base` is the offset of `data` in its file."""
     here, size = 0, len(data)
     while here < size:
-        while here + HEADER_SIZE <= size:
+        while (start := here + HEADER_SIZE) <= size:
             magic, version, kind, origin, length, dropped, owner, sequence, checksum = _unpack(data, here)
-            start = here + HEADER_SIZE
             end = start + length
             if magic != MAGIC or length > MAX_PAYLOAD or end > size:
                 break
             payload = data[start:end]
-            if extend(value(data[here : here + _CHECKED]), payload) != checksum:
+            if value(data[here : here + _CHECKED] + payload) != checksum:  # to copy is less than another call
                 break
             if version != VERSION or kind not in _KINDS or owner != writer:
                 break

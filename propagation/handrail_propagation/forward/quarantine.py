@@ -58,14 +58,15 @@ class Quarantine:
 
     def refused(self, destination: str, items: list[Item], rejected: int, reason: str) -> None:
         """Say that a destination has rejected `rejected` of `items`: all of them, or it does not tell which."""
-        first, last = items[0], items[-1]
+        _, _, writer, segment, end, sequence = items[0]
+        _, _, last_writer, _, _, last_sequence = items[-1]
         self._say(
             [
                 {
-                    "file": path_of(self._spool, first.writer, first.segment).name,
-                    "end": first.end,
-                    "first": f"{first.writer:016x}-{first.sequence}",
-                    "last": f"{last.writer:016x}-{last.sequence}",
+                    "file": path_of(self._spool, writer, segment).name,
+                    "end": end,
+                    "first": f"{writer:016x}-{sequence}",
+                    "last": f"{last_writer:016x}-{last_sequence}",
                     "rejected": rejected,
                     "of": len(items),
                     "destination": destination,

@@ -225,7 +225,7 @@ class Shipper:
             return
         batch = self._batch[signal]
         batch.append(item)
-        self._bytes += len(item.content)
+        self._bytes += len(item[1])
         if self._bytes >= self._max_bytes or len(batch) >= BATCH_ITEMS:
             self._deliver()
 
@@ -323,7 +323,7 @@ class Shipper:
     def _refuse(self, items: list[Item], rejected: int, reason: str) -> None:
         self._quarantine.refused(self.destination.name, items, rejected, reason)
         # Which of them is not said: the last ones are as good as any, and the sum is right
-        self._refused += [item.writer for item in items[-rejected:]]
+        self._refused += [writer for _, _, writer, *_ in items[-rejected:]]
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()

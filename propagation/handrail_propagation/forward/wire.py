@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
@@ -62,18 +62,12 @@ class Origin:
         )
 
 
-class Item(NamedTuple):
-    """One span or log record on its way, and the record that it comes from."""
+Item: TypeAlias = tuple[Origin, bytes, int, int, int, int]
+"""One span or log record on its way, and the record that it comes from.
 
-    origin: Origin
-    content: bytes
-    """A field of the scope's message: tag, length, OTLP bytes."""
-    writer: int
-    segment: int
-    """Index of the record's segment."""
-    end: int
-    """Where the record ends in its segment."""
-    sequence: int
+Origin; content, a field of the scope's message (tag, length, OTLP bytes); writer, index of the record's segment, where
+the record ends in its segment, its number. Not a named tuple, which takes six times as long to make.
+"""
 
 
 class Labels:
