@@ -2,13 +2,15 @@
 
     python benchmarks/overhead.py                  # CPU time, interleaved rounds, about a minute
     python benchmarks/overhead.py --instructions   # user-space instructions under cachegrind, about 15 minutes
+    python benchmarks/overhead.py --instructions --without-heartbeat --only recorded,spool
 
 Variants: `bare` (no tracing), `stock` (opentelemetry-instrumentation-celery, batch processor, OTLP/HTTP),
 `export` (instrument(app), the same exporter variables), `spool` (instrument(app) with HANDRAIL_SPOOL_DIR, forwarded
 to the same place), `recorded` (the same, but nothing is forwarded), `dropped` (spans go through a batch processor to
 an exporter that drops them), `disabled` and `stock-disabled` (OTEL_SDK_DISABLED=true). All that is exported goes to a
 null sink in this process, which is not measured; producer, worker and pool child are, with every thread in them. CPU
-times vary by 15 to 30 %; instructions repeat to half a percent.
+times vary by 15 to 30 %; instructions repeat to half a percent, and closer --without-heartbeat: else the worker's main
+process sends heartbeats by the clock, more of them where a run takes longer.
 
 The forwarder goes by the clock: it looks ten times a second, and sends twice a second while records come. Under
 valgrind everything else is thirty times slower, and of a worker that forwards one would count the clock. So `spool` is,
@@ -135,10 +137,16 @@ class Sink(BaseHTTPRequestHandler):
 
 
 class Pair:
-    """Producer and worker of one variant, optionally under valgrind."""
+    """Producer and worker of one variant, optionally under valgrind; `flags` are more options of the worker."""
 
     def __init__(
-        self, variant: str, redis_url: str, sink: str, folder: Path, prefix: tuple[str, ...] = ()
+        self,
+        variant: str,
+        redis_url: str,
+        sink: str,
+        folder: Path,
+        prefix: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (),
     ) -> None:
         from handrail_harness.stack.process import Child
         from handrail_harness.stack.workers import Worker
@@ -164,7 +172,7 @@ class Pair:
             env["HANDRAIL_FORWARD"] = "none" if variant == "recorded" else "worker"
         env = {**os.environ, **env}
         worker = Worker("overhead:app", [queue], cwd=Path(__file__).parent)
-        command = [*prefix, *worker.command]
+        command = [*prefix, *worker.command, *flags]
         command[command.index("INFO")] = "WARNING"
         log = folder / f"{queue}.log"
         self.worker = Child(
@@ -231,10 +239,10 @@ def surroundings() -> Iterator[tuple[str, str, Path]]:
         yield redis_server.url, sink, Path(folder)
 
 
-def measure_cpu(variants: list[str], tasks: int, rounds: int) -> dict[str, float]:
+def measure_cpu(variants: list[str], tasks: int, rounds: int, flags: tuple[str, ...]) -> dict[str, float]:
     """CPU microseconds per task of each variant: the median over interleaved rounds."""
     with surroundings() as (redis_url, sink, folder):
-        pairs = [Pair(variant, redis_url, sink, folder) for variant in variants]
+        pairs = [Pair(variant, redis_url, sink, folder, flags=flags) for variant in variants]
         samples: dict[str, list[float]] = {variant: [] for variant in variants}
         for pair in pairs:
             pair.run(200, timeout=60)
@@ -248,7 +256,7 @@ def measure_cpu(variants: list[str], tasks: int, rounds: int) -> dict[str, float
     return {variant: statistics.median(values) for variant, values in samples.items()}
 
 
-def measure_instructions(variants: list[str], tasks: int) -> dict[str, float]:
+def measure_instructions(variants: list[str], tasks: int, flags: tuple[str, ...]) -> dict[str, float]:
     """User-space instructions per task: the difference between a long and a short run under cachegrind."""
     if shutil.which("valgrind") is None:
         raise SystemExit(
@@ -260,11 +268,10 @@ def measure_instructions(variants: list[str], tasks: int) -> dict[str, float]:
         if variant == "spool" and "recorded" in results:
             continue  # printed with it
         is_spool = variant in ("recorded", "spool")
-        runs = [
-            count_instructions("recorded" if is_spool else variant, count) for count in (tasks, tasks * 4)
-        ]
+        measured = "recorded" if is_spool else variant
+        runs = [count_instructions(measured, count, flags) for count in (tasks, tasks * 4)]
         recorded, forwarded = ((long - short) / (tasks * 3) for short, long in zip(*runs, strict=True))
-        results["recorded" if is_spool else variant] = recorded
+        results[measured] = recorded
         if is_spool:
             print_row("recorded", results)
             results["spool"] = recorded + forwarded
@@ -272,11 +279,11 @@ def measure_instructions(variants: list[str], tasks: int) -> dict[str, float]:
     return results
 
 
-def count_instructions(variant: str, count: int) -> tuple[int, int]:
+def count_instructions(variant: str, count: int, flags: tuple[str, ...]) -> tuple[int, int]:
     """Instructions of a whole run of `count` tasks, and of forwarding afterwards what it has left in a spool."""
     with surroundings() as (redis_url, sink, folder):
         prefix = valgrind(folder / "cachegrind.out.%p")
-        pair = Pair(variant, redis_url, sink, folder, prefix)
+        pair = Pair(variant, redis_url, sink, folder, prefix, flags)
         pair.run(count, timeout=900)
         pair.close()
         counted = list(folder.glob("cachegrind.out.*"))
@@ -330,6 +337,11 @@ def main() -> None:
     parser.add_argument(
         "--instructions", action="store_true", help="count instructions under valgrind's cachegrind"
     )
+    parser.add_argument(
+        "--without-heartbeat",
+        action="store_true",
+        help="the worker sends no heartbeats, which go by the clock",
+    )
     parser.add_argument("--only", help="comma-separated variants besides bare")
     parser.add_argument(
         "--tasks", type=int, default=0, help="tasks per round (1000; with --instructions 100)"
@@ -340,14 +352,15 @@ def main() -> None:
     if options.produce:
         produce()
         return
+    flags = ("--without-heartbeat",) if options.without_heartbeat else ()
     variants = ["bare", *options.only.split(",")] if options.only else [*VARIANTS]
     print(
         f"{'variant':<16}{'instructions/task' if options.instructions else 'CPU µs/task':>20}{'x bare':>10}"
     )
     if options.instructions:
-        measure_instructions(variants, options.tasks or 100)
+        measure_instructions(variants, options.tasks or 100, flags)
         return
-    results = measure_cpu(variants, options.tasks or 1000, options.rounds)
+    results = measure_cpu(variants, options.tasks or 1000, options.rounds, flags)
     for variant in results:
         print_row(variant, results)
 
