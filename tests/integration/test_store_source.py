@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,6 +15,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from handrail_harness.errors import SourceError
+from handrail_harness.keptalive import request
 from handrail_harness.otlp import spans_of
 from handrail_harness.receiver.server import Receiver
 from handrail_harness.receiver.settings import Settings
@@ -224,6 +226,31 @@ def test_a_run_is_read_again_when_there_is_more_of_it(
         assert len(after.spans) + len(after.events) == len(before.spans) + len(before.events) + 1
     assert len(reader.read().trace_ids) == 3
     source.close()
+
+
+def test_a_connection_that_is_closed_just_then_is_opened_again() -> None:
+    """A server lets go of an idle connection at the moment of a request: the request is sent over a new one, once."""
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for answers in (1, 1, 0):
+                connection, _ = server.accept()
+                with connection:
+                    for _ in range(answers):
+                        connection.recv(4096)
+                        connection.sendall(answer)
+                    connection.recv(4096)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
+            assert request(client, "GET", "/").text == "ok"
+            assert request(client, "GET", "/").text == "ok"
+            with pytest.raises(httpx.RemoteProtocolError):
+                request(client, "GET", "/")
+        serving.join(10)
 
 
 def test_a_question_that_is_none_is_refused(receiver: Receiver) -> None:

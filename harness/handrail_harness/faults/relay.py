@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
+from handrail_harness import keptalive
 from handrail_harness.faults.behaviour import ACCEPT, Behaviour
 from handrail_harness.faults.destination import FaultyDestination
 from handrail_harness.faults.injected import Bites
@@ -48,7 +49,7 @@ class Relay(FaultyDestination):
     def take(self, path: str, body: bytes) -> None:
         """Pass a request on. Raises `httpx.HTTPError` when the stack does not take it: the exporter gets no answer."""
         headers = {"Content-Type": "application/x-protobuf"}
-        self._client.post(path, content=body, headers=headers).raise_for_status()
+        keptalive.request(self._client, "POST", path, content=body, headers=headers).raise_for_status()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

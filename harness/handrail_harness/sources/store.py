@@ -14,6 +14,7 @@ from urllib.parse import quote
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from handrail_harness import keptalive
 from handrail_harness.errors import SourceError, StackError
 from handrail_harness.otlp import MalformedOTLP, Request, events_of, parse_protobuf, spans_of
 from handrail_harness.sizes import RunSize
@@ -179,7 +180,7 @@ class StoreSource:
         if self._client is None:
             raise SourceError("the store is closed; open it again")
         try:
-            answer = self._client.request(method, path, **content)
+            answer = keptalive.request(self._client, method, path, **content)
         except httpx.HTTPError as error:
             raise SourceError(
                 f"`handrail serve` at {self._client.base_url.host}:{self._client.base_url.port} "
