@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from handrail_propagation.forward.here import Forwarding
-    from handrail_propagation.messagespan import MessageTracer
+    from handrail_propagation.messagetracer import MessageTracer
     from handrail_propagation.spool.processor import Recorder
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Telemetry:
     def __post_init__(self) -> None:
         from importlib.metadata import version
 
-        from handrail_propagation.messagespan import MessageTracer
+        from handrail_propagation.messagetracer import MessageTracer
 
         self.tracer = self.tracer_provider.get_tracer(_SCOPE, version("handrail"))
         if (generator := getattr(self.tracer, "id_generator", None)) is not None:

@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind, TraceFlags, TraceState
 
 from handrail_propagation import carrier, processspan, publishing
-from handrail_propagation.messagespan import MessageTracer, SpanTemplate
+from handrail_propagation.messagespan import SpanTemplate
+from handrail_propagation.messagetracer import MessageTracer
 from handrail_propagation.otlp import details, messages
 from handrail_propagation.otlp.values import MAX_PREFIXES, Attributes, Prefixes
 from handrail_propagation.otlp.wire import Unusual

@@ -37,7 +37,8 @@ from opentelemetry.trace import (
 
 from handrail_propagation import conventions as names
 from handrail_propagation.ids import ChosenIds, choose
-from handrail_propagation.messagespan import FRESH, MessageSpan, MessageTracer, SpanTemplate
+from handrail_propagation.messagespan import FRESH, MessageSpan, SpanTemplate
+from handrail_propagation.messagetracer import MessageTracer
 from handrail_propagation.otlp import messages
 from handrail_propagation.otlp.requests import encode_spans
 

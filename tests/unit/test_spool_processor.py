@@ -23,7 +23,8 @@ from handrail_propagation import conventions as names
 from handrail_propagation import emit_event, telemetry
 from handrail_propagation.config import Config
 from handrail_propagation.errors import ConfigurationError
-from handrail_propagation.messagespan import MessageTracer, SpanTemplate
+from handrail_propagation.messagespan import SpanTemplate
+from handrail_propagation.messagetracer import MessageTracer
 from handrail_propagation.providers import build
 from handrail_propagation.spool import NotRecorded, before_act
 from handrail_propagation.spool.accounting import account
