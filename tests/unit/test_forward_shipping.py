@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-import secrets
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from handrail_propagation import conventions as names
+from handrail_propagation.forward import retry
 from handrail_propagation.forward import shipper as shipping
 from handrail_propagation.forward.destination import Destination
 from handrail_propagation.forward.forwarder import Forwarder
@@ -27,94 +23,11 @@ from handrail_propagation.forward.outcome import Accepted, Declined, Later, Outc
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.files import Files
-from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.reader import SegmentFile, read, segments
 from handrail_propagation.spool.record import Kind, Record
 from handrail_propagation.spool.writer import Writer
 
-TRACE = b"t" * 16
-
-
-class There:
-    """A destination in this process: keeps what it accepts, and answers as it is told."""
-
-    signals = frozenset(Signal)
-
-    def __init__(self, answer: Callable[[Signal, list[str]], Outcome] | None = None) -> None:
-        self.spans: list[Span] = []
-        self.events: list[LogRecord] = []
-        self.requests: list[ExportTraceServiceRequest | ExportLogsServiceRequest] = []
-        self._answer = answer or (lambda signal, items: Accepted())
-
-    def send(self, signal: Signal, body: bytes) -> Outcome:
-        if signal is Signal.TRACES:
-            traces = ExportTraceServiceRequest.FromString(body)
-            spans = [
-                span for group in traces.resource_spans for scope in group.scope_spans for span in scope.spans
-            ]
-            outcome = self._answer(signal, [span.name for span in spans])
-            if isinstance(outcome, Accepted):
-                self.requests.append(traces)
-                self.spans += spans[outcome.rejected :]
-        else:
-            logs = ExportLogsServiceRequest.FromString(body)
-            events = [
-                log for group in logs.resource_logs for scope in group.scope_logs for log in scope.log_records
-            ]
-            outcome = self._answer(signal, [event.event_name for event in events])
-            if isinstance(outcome, Accepted):
-                self.requests.append(logs)
-                self.events += events[outcome.rejected :]
-        return outcome
-
-    def close(self) -> None:
-        pass
-
-
-class Scene:
-    """A spool with one writer, and what is forwarded from it."""
-
-    def __init__(self, folder: Path, **options: int) -> None:
-        self.folder = folder
-        # A process of another boot: nobody can be asked whether it lives, so its lock decides
-        self.writer = Writer(folder, Identity(pid=1, boot_id="another").encode(), **options)
-
-    def span(self, name: str, *, ended: bool = True, key: bytes | None = None, **extra: object) -> bytes:
-        """Record a span's start, and its end; return its id."""
-        span = Span(
-            trace_id=TRACE, span_id=key or secrets.token_bytes(8), name=name, start_time_unix_nano=1000
-        )
-        if key is None:
-            self.writer.append(Kind.SPAN_START, span.SerializeToString(), origin=origin())
-        if ended:
-            self.end(span.span_id, name, **extra)
-        return span.span_id
-
-    def end(self, key: bytes, name: str, *, abandoned: str = "") -> None:
-        """Record a span's end, as its own process or as the worker's main process."""
-        span = Span(
-            trace_id=TRACE, span_id=key, name=name, start_time_unix_nano=1000, end_time_unix_nano=2000
-        )
-        if abandoned:
-            span.attributes.append(KeyValue(key=names.ABANDONED))
-            span.attributes[-1].value.bool_value = True
-            span.attributes.append(KeyValue(key=names.ABANDONED_REASON))
-            span.attributes[-1].value.string_value = abandoned
-        self.writer.append(Kind.SPAN_END, span.SerializeToString(), origin=origin())
-
-    def event(self, name: str) -> None:
-        """Record a log-based event."""
-        self.writer.append(Kind.LOG, LogRecord(event_name=name).SerializeToString(), origin=origin())
-
-
-def origin(service: str = "here") -> bytes:
-    """An origin record's payload."""
-    resource = Resource(attributes=[KeyValue(key="service.name")])
-    resource.attributes[0].value.string_value = service
-    scope = ScopeSpans(scope=InstrumentationScope(name="handrail", version="1"), schema_url="https://inner")
-    return ResourceSpans(
-        resource=resource, scope_spans=[scope], schema_url="https://outer"
-    ).SerializeToString()
+from ..support.spool_scene import Scene, There, origin, record_ids
 
 
 def forward(folder: Path, *there: There, names: tuple[str, ...] = ("one", "two")) -> Forwarder:
@@ -128,13 +41,6 @@ def forward(folder: Path, *there: There, names: tuple[str, ...] = ("one", "two")
         shipper.round(patient=False)
     forwarder.stop()
     return forwarder
-
-
-def record_ids(items: list[Span] | list[LogRecord]) -> list[str]:
-    """The record ids on what has arrived."""
-    return [
-        pair.value.string_value for item in items for pair in item.attributes if pair.key == names.RECORD_ID
-    ]
 
 
 def test_what_arrives_is_what_was_recorded(tmp_path: Path) -> None:
@@ -421,6 +327,79 @@ def test_what_was_said_of_a_dead_child_stays_until_the_child_is_closed(
     forward(tmp_path, there)
     assert len(set(record_ids([span for span in there.spans if span.name == "lost"]))) == 1
     assert not segments(tmp_path)
+
+
+def test_what_was_said_of_a_child_is_read_before_the_child_s_own_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill after a child's own end has arrived, and is deleted: what was said before of that span ends it no more."""
+
+    class Killed(Files):
+        def unlink(self, path: Path) -> None:
+            super().unlink(path)
+            if path.suffix == ".seg":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(shipping, "SAVE_EVERY", 0.0)
+    child, main = Scene(tmp_path, pid=2, parent_pid=1, segment_size=4096), Scene(tmp_path, pid=1)
+    child.writer.id, main.writer.id = 1, 2
+    there = There()
+    key = child.span("long", ended=False)
+    main.end(key, "long", abandoned="lost")  # which is wrong
+    child.end(key, "long")
+    for _ in range(60):
+        child.span("short")
+    main.span("short")
+    killed = Forwarder(tmp_path, [Destination("one", there, max_bytes=1)], files=Killed())
+    assert killed.elect()
+    with pytest.raises(KeyboardInterrupt):
+        killed.shippers[0].round()
+    killed.stop()
+    assert segments(tmp_path)[child.writer.id][0].index > 1
+    for scene in (child, main):
+        scene.writer.abandon()
+    forward(tmp_path, there)
+    assert len(set(record_ids([span for span in there.spans if span.name == "long"]))) == 1
+    assert not segments(tmp_path)
+
+
+def test_what_was_said_of_a_child_stays_also_before_the_ledger_has_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word on a dead child was settled before anything of the child is: a kill once it has arrived ends nothing."""
+
+    class Killed(There):
+        def send(self, signal: Signal, body: bytes) -> Outcome:
+            outcome = super().send(signal, body)
+            if any(span.name == "of the child" for span in self.spans):
+                raise KeyboardInterrupt
+            return outcome
+
+    monkeypatch.setattr(shipping, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(retry, "FIRST", 0.0)
+    main, child = Scene(tmp_path, pid=1, segment_size=4096), Scene(tmp_path, pid=2, parent_pid=1)
+    main.writer.id, child.writer.id = 1, 2
+    key = child.span("lost", ended=False)
+    child.span("of the child")
+    child.writer.abandon()
+    main.end(key, "lost", abandoned="signal 9")
+    for _ in range(60):
+        main.span("short")
+    answers: list[Outcome] = []
+    arrived: list[Span] = []
+    for max_bytes, answers[:] in ((1, []), (2 << 20, [Later("away")])):
+        there = Killed(lambda signal, items: answers.pop() if answers else Accepted())
+        killed = Forwarder(tmp_path, [Destination("one", there, max_bytes=max_bytes)])
+        assert killed.elect()
+        with pytest.raises(KeyboardInterrupt):
+            killed.shippers[0].round(patient=False)
+        killed.stop()
+        arrived += there.spans
+    assert [span.name for span in arrived].count("lost") == 1
+    there = There()
+    forward(tmp_path, there)
+    arrived += there.spans
+    assert len(set(record_ids([span for span in arrived if span.name == "lost"]))) == 1
 
 
 def test_a_writer_that_was_taken_for_gone_is_gone_on_with(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Cleaner:
         until = min(entry.cursor for entry in saved_entries).index
         is_over = all(entry.closed for entry in saved_entries)
         if any(
-            stream.is_needed(until + is_over, shipper.saved_writers)
+            stream.is_needed(until + is_over, shipper.has_closed)
             for stream, shipper in zip(streams, shippers, strict=True)
         ):
             return True

@@ -24,6 +24,7 @@ from handrail_propagation.forward.stream import Stream
 from handrail_propagation.forward.watch import Watch
 from handrail_propagation.forward.wire import Item, Origin, Signal, encode
 from handrail_propagation.spool.files import FILES, Files, is_full
+from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.ledger import Entry, Ledger
 from handrail_propagation.spool.reader import SegmentFile, segments
 from handrail_propagation.spool.segments import path_of
@@ -113,13 +114,12 @@ class Shipper:
             gone = {writer for writer in gone if again.get(writer) == found[writer]}
         self._finish(found)
         # What is written from here on is for the next round: nobody's end is seen without its start
-        sizes = {writer: {file: file.size() for file in files} for writer, files in found.items()}
+        sizes = self._to_read(found, gone)
         before = self.ledger.delivered
-        for writer in found:
+        for writer, files in sizes.items():
             stream = self.streams[writer]
-            if stream.closed:
-                continue
-            stream.read(sizes[writer], self._add, alive=writer not in gone)
+            if not stream.closed:
+                stream.read(files, self._add, alive=writer not in gone)
         due = {key for stream in self.streams.values() for key in stream.verdicts}
         if due:
             self._look_again(gone)
@@ -146,15 +146,46 @@ class Shipper:
 
         Verdicts that come to light only now are for the next round.
         """
-        for writer, files in segments(self.folder).items():
-            stream = self._stream(writer)
+        for writer, files in self._to_read(segments(self.folder), gone).items():
+            stream = self.streams[writer]
             if writer not in gone and not stream.closed:
-                stream.read({file: file.size() for file in files}, self._add, alive=True)
+                stream.read(files, self._add, alive=True)
+
+    def _to_read(
+        self, found: Mapping[int, list[SegmentFile]], gone: Collection[int]
+    ) -> dict[int, dict[SegmentFile, int]]:
+        """Return what there is to read of each writer now, with its size, in the order to read it in: parents first.
+
+        They are measured last. So all that a main process has said of a child's span until then is read before the
+        child's own end of it: else that one may be delivered and deleted, and the next forwarder, which reads the other
+        one first, ends the span again.
+        """
+        who = {writer: self._known(writer, files).identity or Identity() for writer, files in found.items()}
+        pids = {(one.boot_id, one.pid_namespace, one.pid) for one in who.values()}
+        children = {
+            writer for writer, one in who.items() if (one.boot_id, one.pid_namespace, one.parent_pid) in pids
+        }
+        of_children = {writer: {file: file.size() for file in found[writer]} for writer in children}
+        now = segments(self.folder) if children else {}  # a parent may have begun a new segment meanwhile
+        of_parents = {
+            writer: {
+                file: file.size()
+                for file in sorted({*files, *(now.get(writer, ()) if writer not in gone else ())})
+            }
+            for writer, files in found.items()
+            if writer not in children
+        }
+        return of_parents | {writer: of_children[writer] for writer in found if writer in children}
 
     @property
     def is_quiet(self) -> bool:
         """Whether another round would find nothing, as far as a few looks at sizes and times tell."""
         return self._watch is not None and self._watch.age < LOOK_EVERY and not self._watch.has_moved()
+
+    def has_closed(self, writer: int) -> bool:
+        """Whether the ledger on disk says that a writer is closed; one that is there and that it has not yet is not."""
+        entry = self.saved_writers.get(writer)
+        return writer not in self.streams if entry is None else entry.closed
 
     @property
     def waits_for_the_dead(self) -> bool:
@@ -191,10 +222,15 @@ class Shipper:
             origin = self._origins[payload] = Origin.parse(payload)
         return origin
 
-    def _is_gone(self, writer: int, files: list[SegmentFile]) -> bool:
+    def _known(self, writer: int, files: list[SegmentFile]) -> Stream:
         stream = self._stream(writer)
         if stream.identity is None:
             stream.identity = identity_of(files)
+        return stream
+
+    def _is_gone(self, writer: int, files: list[SegmentFile]) -> bool:
+        stream = self._known(writer, files)
+        assert stream.identity is not None  # noqa: S101 - it is known
         if stream.closed and files[-1].index > stream.entry.cursor.index:
             stream.reopen()
         return stream.closed or is_gone(files, stream.identity)

@@ -113,14 +113,14 @@ class Stream:
         self.opens = dict(starts)
         self._not_restored = damages
 
-    def is_needed(self, until: int, saved: Mapping[int, Entry]) -> bool:
+    def is_needed(self, until: int, has_closed: Callable[[int], bool]) -> bool:
         """Whether a segment before number `until` holds an end whose delivery is not decided yet, or has to be known.
 
-        The latter until the ledger as it is `saved` says that the writer that it is about is closed: else a restart
-        ends that one's span again.
+        The latter until the ledger on disk says that the writer that it is about `has_closed`: else a restart ends that
+        one's span again.
         """
         for key, (_, owner) in list(self.spoken.items()):
-            if owner not in saved or saved[owner].closed:
+            if has_closed(owner):
                 self.spoken.pop(key, None)
         segments = [verdict.segment for verdict in list(self.verdicts.values())]
         segments += [segment for segment, _ in list(self.spoken.values())]
