@@ -6,20 +6,26 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from handrail_propagation.spool.files import Files
 
 MOMENTS = ("before", "middle", "after")
 
 
-class Deadly(Files):
-    """Kills its process at one call to the disk; "middle" is half of a write."""
+class Failpoints(Files):
+    """Asks before and after each call to the disk, and in the middle of a write, whether this is where it ends."""
 
-    def __init__(self, step: int, moment: str) -> None:
-        self._step = step
-        self._moment = moment
+    def __init__(self) -> None:
         self.steps = 0
+
+    def is_due(self, moment: str) -> bool:
+        """Whether it ends at this moment of the step that is under way."""
+        raise NotImplementedError
+
+    def end(self) -> NoReturn:
+        """End."""
+        raise NotImplementedError
 
     def around(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Count one step and make the call, unless this is where it ends."""
@@ -30,15 +36,18 @@ class Deadly(Files):
         return result
 
     def _end_if(self, moment: str) -> None:
-        if self.steps == self._step and self._moment == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.is_due(moment):
+            self.end()
 
     def write(self, descriptor: int, data: bytes) -> int:
         """A write may be half done."""
-        if self.steps + 1 == self._step and self._moment == "middle":
+        return int(self.around(self._write, descriptor, data))
+
+    def _write(self, descriptor: int, data: bytes) -> int:
+        if self.is_due("middle"):
             os.write(descriptor, data[: len(data) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-        return int(self.around(super().write, descriptor, data))
+            self.end()
+        return os.write(descriptor, data)
 
     def make_folder(self, folder: Path) -> None:
         self.around(super().make_folder, folder)
@@ -63,3 +72,21 @@ class Deadly(Files):
 
     def close(self, descriptor: int) -> None:
         self.around(super().close, descriptor)
+
+
+class Deadly(Failpoints):
+    """Kills its process at one moment of one step, counted from 1; 0 is no step."""
+
+    def __init__(self, step: int, moment: str) -> None:
+        super().__init__()
+        self._step = step
+        self._moment = moment
+
+    def is_due(self, moment: str) -> bool:
+        """Whether this is the one."""
+        return self.steps == self._step and moment == self._moment
+
+    def end(self) -> NoReturn:
+        """Be gone at once."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("killed")

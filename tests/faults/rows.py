@@ -106,6 +106,16 @@ ROWS: Final = (
         "has none",
     ),
     Row(
+        "simulated: forwarders killed anywhere, restarts, destinations that come and go, processes wrongly called dead",
+        "everything arrives at both destinations, and no span has two ends",
+        "faults/test_faults_simulation.py::test_whatever_happens_everything_arrives_once",
+        "simulation",
+        "{lives} lives, {kills:,} kills: {lost} of {records:,} records lost, {ended_twice} spans ended twice, "
+        "{left} left behind, {inexact} accounts inexact",
+        "",
+        "has none",
+    ),
+    Row(
         "loss of power, writer",
         "what was acknowledged is readable, and everything goes on without a hand",
         "faults/test_faults_powerloss.py::test_every_crash_state_recovers",
