@@ -113,7 +113,7 @@ def test_every_crash_state_is_forwarded(
 ) -> None:
     """Whatever is on the disk after a loss of power, the next forwarder delivers what has not arrived, and only once.
 
-    One random state after each step; HANDRAIL_FAULT_VARIANTS=6 for the long form.
+    One random state after each step; HANDRAIL_FAULT_VARIANTS=12 for the long form.
     """
     variants = int(os.environ.get("HANDRAIL_FAULT_VARIANTS", "1"))
     steps = _recorded(tmp_path / "spool", Recording(tmp_path / "spool"))
