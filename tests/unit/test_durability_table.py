@@ -45,7 +45,7 @@ def test_figures_say_when_and_nothing_was_lost() -> None:
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", figure["date"]) for figure in figures.values())
     for row in ROWS:
         figure = figures[row.figure]
-        for wrong in ("effects_without_record", "acknowledged_lost", "inexact", "left"):
+        for wrong in ("effects_without_record", "acknowledged_lost", "inexact", "left", "ended_twice"):
             assert figure.get(wrong, 0) == 0, (row.figure, wrong)
         explained = figure["quarantined"] if "destination" in row.figure else 0
         assert figure.get("lost", 0) == explained, row.figure
