@@ -9,10 +9,7 @@ from time import time_ns
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import (
-    Span,
-    Tracer,
-)
+from opentelemetry.sdk.trace import Span, Tracer
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     Link,

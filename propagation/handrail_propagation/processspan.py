@@ -25,7 +25,7 @@ from handrail_propagation.ids import are_ids
 from handrail_propagation.lineage import run_id_of
 from handrail_propagation.messagespan import SpanTemplate
 from handrail_propagation.otlp.details import of_process
-from handrail_propagation.sender import count, seconds_of, span_context_of
+from handrail_propagation.sender import count, seconds_of, span_context_of, utc_second
 from handrail_propagation.trust import Trust, taken_from
 
 _MAX_CHARS: Final = 512
@@ -191,12 +191,7 @@ def _utc_text(at: float) -> str:
     micros = round(fraction * 1e6)
     if not 0 < micros < 1_000_000:
         return datetime.fromtimestamp(at, UTC).isoformat()
-    return f"{_second(int(whole))}.{micros:06d}+00:00"
-
-
-@lru_cache(maxsize=64)
-def _second(whole: int) -> str:
-    return datetime.fromtimestamp(whole, UTC).isoformat().removesuffix("+00:00")
+    return f"{utc_second(int(whole))}.{micros:06d}+00:00"
 
 
 def _add_waits(attributes: dict[str, Any], at: object, eta: str | None, start_time: int) -> None:

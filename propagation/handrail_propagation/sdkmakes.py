@@ -9,17 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import (
-    SpanLimits,
-    SynchronousMultiSpanProcessor,
-    Tracer,
-    _Span,
-)
+from opentelemetry.sdk.trace import SpanLimits, SynchronousMultiSpanProcessor, Tracer, _Span
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, StaticSampler
-from opentelemetry.trace import (
-    SpanContext,
-)
+from opentelemetry.trace import SpanContext
 
 from handrail_propagation.spool.gated import RecordGated
 

@@ -5,6 +5,8 @@ Read from headers that anybody may have written: nothing in here raises on what 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.trace import SpanContext
@@ -41,6 +43,12 @@ def seconds_of(at: object) -> float | None:
     """Return when a message was sent, in seconds since 1970, as its sender noted it: in seconds or microseconds."""
     seconds = at / 1e6 if type(at) is int and at < 1 << 63 else at
     return seconds if isinstance(seconds, float) and 0 < seconds < 1 << 33 else None
+
+
+@lru_cache(maxsize=64)
+def utc_second(whole: int) -> str:
+    """Return whole seconds since 1970 as `datetime` writes them, without the zone; many messages are of one second."""
+    return datetime.fromtimestamp(whole, UTC).isoformat().removesuffix("+00:00")
 
 
 def delegator_of(sent: object) -> SpanContext | None:

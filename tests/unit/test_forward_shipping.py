@@ -273,14 +273,17 @@ def test_a_span_that_was_carried_and_ended_has_no_second_end_after_a_restart(tmp
     assert len([span for span in here.spans if span.name == "long"]) == 1
 
 
+class KilledAfterDeletion(Files):
+    """A forwarder's, which is killed as soon as it has deleted a segment."""
+
+    def unlink(self, path: Path) -> None:
+        super().unlink(path)
+        if path.suffix == ".seg":
+            raise KeyboardInterrupt
+
+
 def test_nothing_is_left_of_what_was_carried_when_a_kill_comes_in_between(tmp_path: Path) -> None:
     """A writer that is done everywhere: its carried starts go before the segments by which they would be found."""
-
-    class Killed(Files):
-        def unlink(self, path: Path) -> None:
-            super().unlink(path)
-            if path.suffix == ".seg":
-                raise KeyboardInterrupt
 
     scene, there = Scene(tmp_path, segment_size=4096), There()
     scene.span("long", ended=False)
@@ -289,7 +292,7 @@ def test_nothing_is_left_of_what_was_carried_when_a_kill_comes_in_between(tmp_pa
     forward(tmp_path, there)
     assert list(tmp_path.glob("*.open"))
     scene.writer.abandon()
-    killed = Forwarder(tmp_path, [Destination("one", there)], files=Killed())
+    killed = Forwarder(tmp_path, [Destination("one", there)], files=KilledAfterDeletion())
     assert killed.elect()
     with pytest.raises(KeyboardInterrupt):
         killed.shippers[0].round(patient=False)
@@ -304,12 +307,6 @@ def test_what_was_said_of_a_dead_child_stays_until_the_child_is_closed(
 ) -> None:
     """A kill right after the main process's word has arrived, and its segment could go: no second end comes of it."""
 
-    class Killed(Files):
-        def unlink(self, path: Path) -> None:
-            super().unlink(path)
-            if path.suffix == ".seg":
-                raise KeyboardInterrupt
-
     monkeypatch.setattr(shipping, "SAVE_EVERY", 0.0)
     main, child, there = Scene(tmp_path, segment_size=4096), Scene(tmp_path), There()
     key = child.span("lost", ended=False)
@@ -317,7 +314,7 @@ def test_what_was_said_of_a_dead_child_stays_until_the_child_is_closed(
     for _ in range(60):
         main.span("short")
     child.writer.abandon()
-    killed = Forwarder(tmp_path, [Destination("one", there, max_bytes=1)], files=Killed())
+    killed = Forwarder(tmp_path, [Destination("one", there, max_bytes=1)], files=KilledAfterDeletion())
     assert killed.elect()
     with pytest.raises(KeyboardInterrupt):
         killed.shippers[0].round(patient=False)
@@ -334,12 +331,6 @@ def test_what_was_said_of_a_child_is_read_before_the_child_s_own_end(
 ) -> None:
     """A kill after a child's own end has arrived, and is deleted: what was said before of that span ends it no more."""
 
-    class Killed(Files):
-        def unlink(self, path: Path) -> None:
-            super().unlink(path)
-            if path.suffix == ".seg":
-                raise KeyboardInterrupt
-
     monkeypatch.setattr(shipping, "SAVE_EVERY", 0.0)
     child, main = Scene(tmp_path, pid=2, parent_pid=1, segment_size=4096), Scene(tmp_path, pid=1)
     child.writer.id, main.writer.id = 1, 2
@@ -350,7 +341,7 @@ def test_what_was_said_of_a_child_is_read_before_the_child_s_own_end(
     for _ in range(60):
         child.span("short")
     main.span("short")
-    killed = Forwarder(tmp_path, [Destination("one", there, max_bytes=1)], files=Killed())
+    killed = Forwarder(tmp_path, [Destination("one", there, max_bytes=1)], files=KilledAfterDeletion())
     assert killed.elect()
     with pytest.raises(KeyboardInterrupt):
         killed.shippers[0].round()

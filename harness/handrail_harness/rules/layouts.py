@@ -21,9 +21,7 @@ class Layout:
     columns: Columns
 
     def column(self, key: str) -> list[AttributeValue]:
-        """Return the value of one attribute of each span; `None` everywhere when they do not have it."""
-        if key not in self.look.keys:
-            return [None] * len(self.positions)
+        """Return the value of one attribute, which is among the look's `keys`, of each span."""
         return [span.attributes[key] for span in self.columns.at(self.positions.tolist())]
 
 

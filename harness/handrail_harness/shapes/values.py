@@ -6,21 +6,19 @@ import difflib
 from collections.abc import Mapping
 from typing import Final
 
-from handrail_propagation.conventions import (
-    CONTEXT_SOURCES,
-    DISPOSITIONS,
-    RESULT_STATUSES,
-    RISKS,
-    SOURCE_VERDICTS,
-)
+from handrail_harness.attributes import AGENT_ATTRIBUTES
+from handrail_propagation import conventions as c
 
 VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "risk": RISKS,
-    "disposition": DISPOSITIONS,
-    "result": RESULT_STATUSES,
-    "context_source": CONTEXT_SOURCES,
-    "observed_source": (*CONTEXT_SOURCES, "model_generated"),
-    "source_verdict": SOURCE_VERDICTS,
+    fact: AGENT_ATTRIBUTES[attribute].values
+    for fact, attribute in (
+        ("risk", c.DECISION_RISK),
+        ("disposition", c.TOOL_DISPOSITION),
+        ("result", c.TOOL_RESULT_STATUS),
+        ("context_source", c.DECISION_CONTEXT_SOURCE),
+        ("observed_source", c.DECISION_OBSERVED_SOURCE),
+        ("source_verdict", c.DECISION_SOURCE_VERDICT),
+    )
 }
 """That a fact has another word is never so, so that its absence proves nothing."""
 

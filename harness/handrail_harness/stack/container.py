@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from handrail_harness.errors import StackError
 from handrail_harness.printable import printable
-from handrail_harness.stack.daemon import docker_problem, publishes_on_loopback
+from handrail_harness.stack.daemon import publishes_on_loopback, require_docker
 from handrail_harness.stack.server import HOST, free_port
 from handrail_harness.stack.service import Service
 
@@ -54,9 +54,7 @@ class Container(Service):
 
     def launch(self) -> Self:
         """Create and start the container; `wait_ready` follows, and `stop` whatever happens."""
-        problem = docker_problem()
-        if problem:
-            raise StackError(problem)
+        require_docker()
         self._on_loopback = publishes_on_loopback()
         for attempt in range(1, _ATTEMPTS + 1):
             if self._on_loopback:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+from handrail_harness.errors import StackError
 from handrail_harness.printable import printable
 
 _PATIENCE = 20  # seconds: a daemon on a busy machine is not one that is missing
@@ -26,6 +27,13 @@ def publishes_on_loopback() -> bool:
         )
     finally:
         client.client.close()
+
+
+def require_docker() -> None:
+    """Raise `StackError`, in one line, where containers cannot be used."""
+    problem = docker_problem()
+    if problem:
+        raise StackError(problem)
 
 
 def docker_problem() -> str | None:

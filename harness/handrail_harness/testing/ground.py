@@ -110,10 +110,8 @@ class Ground:
         """Write down how this session's containers are labelled; raises `StackError` where none can be started."""
         from testcontainers.core.labels import SESSION_ID
 
-        from handrail_harness.stack.daemon import docker_problem
+        from handrail_harness.stack.daemon import require_docker
 
-        problem = docker_problem()
-        if problem:
-            raise StackError(problem)
+        require_docker()
         self._label = SESSION_ID
         self._ledger.note_containers(SESSION_ID)

@@ -141,11 +141,9 @@ def containers_of(label: str) -> list[str]:
     from testcontainers.core.docker_client import DockerClient
     from testcontainers.core.labels import LABEL_SESSION_ID
 
-    from handrail_harness.stack.daemon import docker_problem
+    from handrail_harness.stack.daemon import require_docker
 
-    problem = docker_problem()
-    if problem:
-        raise StackError(problem)
+    require_docker()
     client = DockerClient().client
     try:
         found = client.containers.list(all=True, filters={"label": f"{LABEL_SESSION_ID}={label}"})

@@ -160,7 +160,7 @@ class Shipper:
         child's own end of it: else that one may be delivered and deleted, and the next forwarder, which reads the other
         one first, ends the span again.
         """
-        who = {writer: self._known(writer, files).identity or Identity() for writer, files in found.items()}
+        who = {writer: self._identity(writer, files) for writer, files in found.items()}
         pids = {(one.boot_id, one.pid_namespace, one.pid) for one in who.values()}
         children = {
             writer for writer, one in who.items() if (one.boot_id, one.pid_namespace, one.parent_pid) in pids
@@ -222,18 +222,17 @@ class Shipper:
             origin = self._origins[payload] = Origin.parse(payload)
         return origin
 
-    def _known(self, writer: int, files: list[SegmentFile]) -> Stream:
+    def _identity(self, writer: int, files: list[SegmentFile]) -> Identity:
         stream = self._stream(writer)
         if stream.identity is None:
             stream.identity = identity_of(files)
-        return stream
+        return stream.identity
 
     def _is_gone(self, writer: int, files: list[SegmentFile]) -> bool:
-        stream = self._known(writer, files)
-        assert stream.identity is not None  # noqa: S101 - it is known
+        identity, stream = self._identity(writer, files), self.streams[writer]
         if stream.closed and files[-1].index > stream.entry.cursor.index:
             stream.reopen()
-        return stream.closed or is_gone(files, stream.identity)
+        return stream.closed or is_gone(files, identity)
 
     def _close(self, stream: Stream, files: list[SegmentFile], *, patient: bool) -> None:
         """End the spans that a writer left open, unless somebody else is likely to do so yet."""
@@ -246,10 +245,13 @@ class Shipper:
             owner in self.streams and not self.streams[owner].closed for _, owner in stream.spoken.values()
         ):
             return  # what was said of that one is to be read again until it is closed
-        if stream.opens and stream.death is None and not self._deaths.is_over(stream):
-            assert stream.identity is not None  # noqa: S101 - `_is_gone` has asked
-            if patient or has_parent(stream.identity):
-                return
+        if (
+            stream.opens
+            and stream.death is None
+            and not self._deaths.is_over(stream)
+            and (patient or has_parent(self._identity(stream.writer, files)))
+        ):
+            return
         for item in self._deaths.ends(stream, last_sign_of_life(files)):
             self._add(Signal.TRACES, item)
         stream.closed = True

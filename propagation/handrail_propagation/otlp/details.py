@@ -7,13 +7,12 @@ is the same byte for byte, and a test holds both against each other. For details
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from handrail_propagation import conventions as names
 from handrail_propagation.otlp.values import Attributes, Prefixes
 from handrail_propagation.otlp.wire import pack_double
+from handrail_propagation.sender import utc_second
 
 ATTRIBUTES: Final = Attributes(0x4A)
 """The attributes of spans of messages; these have few names."""
@@ -71,14 +70,8 @@ def of_process(details: tuple[Any, ...]) -> Sequence[bytes] | None:
     wait = start_time // 1000 - sent_at
     parts += (
         _AT,
-        b"%b.%06d+00:00" % (_second(second), micros),
+        f"{utc_second(second)}.{micros:06d}+00:00".encode(),
         _WAIT,
         pack_double(wait / 1e6 if wait > 0 else 0.0),
     )
     return parts
-
-
-@lru_cache(maxsize=64)
-def _second(whole: int) -> bytes:
-    """Return whole seconds since 1970 as `datetime` writes them; many messages are of one second."""
-    return datetime.fromtimestamp(whole, UTC).isoformat().removesuffix("+00:00").encode()
