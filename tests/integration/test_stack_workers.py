@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from billiard import pool
 from celery import Celery
 
 from handrail_harness.errors import StackError
@@ -60,12 +62,21 @@ def test_worker_takes_messages_and_stops_warm(
         assert client.send_task("add", (1, 2), queue="adding-warm").get(timeout=15) == 3
         assert f"{process.hostname} ready." in process.log(), "it is called what it calls itself"
         slow = client.send_task("add", (3, 4), {"seconds": 1}, queue="adding-warm")
-        wait_for(lambda: "add" in process.log())
-        wait_for(lambda: process.log().count("received") == 2)
+        # Active is what a pool child has said it runs; what is only received may be given back to the queue.
+        active = client.control.inspect([process.hostname]).active
+        wait_for(lambda: bool((active() or {}).get(process.hostname)))
         process.stop()
         assert slow.get(timeout=5) == 7
     assert process.exit_status == 0
     assert not process.running
+
+
+def test_warm_stop_outlasts_what_celery_waits_for() -> None:
+    """A stop becomes a kill only after the time that a pool child waits for its results to be read."""
+    patience = inspect.signature(Worker.stop).parameters["timeout"].default
+    assert patience > pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT * (
+        pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
+    )
 
 
 def test_killed_worker_leaves_no_pool_children(

@@ -21,6 +21,8 @@ from handrail_harness.errors import StackError
 from handrail_harness.stack.process import Child
 
 _READY = re.compile(r"\S+@\S+ ready\.")
+# Seconds. A pool child that the main process has stopped listening to waits 30 s to be heard before it ends.
+_WARM = 45.0
 
 
 class Worker:
@@ -117,8 +119,11 @@ class Worker:
         if self._child:
             self._child.send_signal(signal.SIGTERM)
 
-    def stop(self, *, timeout: float = 20.0) -> None:
-        """Stop warm: SIGTERM, so that running tasks end first; SIGKILL after `timeout` seconds."""
+    def stop(self, *, timeout: float = _WARM) -> None:
+        """Stop warm: SIGTERM, so that running tasks end first; SIGKILL after `timeout` seconds.
+
+        Celery takes half a minute where SIGTERM meets a message on its way to a pool child (docs/limits.md).
+        """
         if self._child:
             self._child.close(grace=timeout)
 

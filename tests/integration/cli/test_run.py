@@ -74,7 +74,7 @@ def test_workers_of_a_system(project: Project, env: dict[str, str], data_dir: Pa
             timeout=20,
         )
         workers.send_signal(signal.SIGINT)
-        assert workers.wait(30)
+        assert workers.wait(60)
         assert workers.exit_status == 0
     finally:
         workers.close()
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_is_said(
             key=lambda child: child.create_time(),
         )
         celery.kill()
-        assert workers.wait(30)
+        assert workers.wait(60)
         assert workers.exit_status == 2
         assert "has ended with status 137" in workers.log()
     finally:
