@@ -32,14 +32,13 @@ from handrail_propagation.spool.record import (
     pack_crc,
     pack_fields,
 )
+from handrail_propagation.spool.room import Room
 from handrail_propagation.spool.segments import Segment, open_segment
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_MAX_SIZE: Final = 256 << 20
 SEGMENT_SIZE: Final = 4 << 20
-_RETRY_AFTER: Final = 0.2
-"""Seconds until a full or failing disk is looked at again for a record that may be dropped."""
 HELD: Final = -1
 """In place of a record's number: it is written with the next one. Nothing counts as safe before that."""
 _HELD_RECORDS: Final = 1000
@@ -70,8 +69,7 @@ class Writer:
     """One process's writer into `folder`.
 
     `identity` is the payload of the writer record, `max_size` what all files of the folder together may take
-    (bytes; other processes' included): reads are dropped above three quarters of it, effects are refused
-    above seven eighths, and the rest is for the decisions that say so.
+    (bytes; other processes' included; see `Room`).
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class Writer:
         self.dropped = 0
         """Records that are not in the spool, and never will be."""
         self._identity = identity
-        self._max_size = max_size
+        self._room = Room(folder, max_size, files, self._complain)
         self._segment_size = segment_size or max(4096, min(SEGMENT_SIZE, max_size // 16))
         self._files = files
         self._write_bytes = files.write
@@ -108,10 +106,6 @@ class Writer:
         self._syncing = False
         self._held: deque[_Held] = deque()
         self._held_bytes = 0
-        self._budget = 0
-        """Bytes that may be written until the folder is measured again."""
-        self._used = 0
-        self._closed_until = 0.0
         self._complained = 0.0
 
     @property
@@ -141,7 +135,7 @@ class Writer:
                     segment is not None
                     and self._in_flight is None
                     and not self._held
-                    and self._budget > 0
+                    and (room := self._room).left > 0
                     and (size := segment.size) < self._segment_size
                     and (length := len(payload)) <= MAX_PAYLOAD
                     and (dropped := self.dropped) <= MAX_DROPPED
@@ -164,7 +158,7 @@ class Writer:
                         segment.size = size + length
                         segment.last = self._sequence = sequence
                         self._in_flight = None
-                        self._budget -= length
+                        room.left -= length
                         return sequence
                 return self._append(_Held(kind, origin, payload), keep)
             finally:
@@ -173,9 +167,10 @@ class Writer:
     def check_room(self) -> None:
         """Raise `NotRecorded` when the spool is too full for another effect."""
         with self._lock:
-            if self._budget <= 0 and self._measure() > self._max_size * 7 // 8:
+            room = self._room
+            if room.refuses_effects():
                 raise NotRecorded(
-                    f"the spool {self.folder} holds {self._used:,} of {self._max_size:,} bytes: no effect is let "
+                    f"the spool {self.folder} holds {room.used:,} of {room.max_size:,} bytes: no effect is let "
                     "through until records have been forwarded; see `handrail spool status`."
                 )
 
@@ -252,14 +247,13 @@ class Writer:
         if len(record.payload) > MAX_PAYLOAD:
             self._drop(f"a record of {len(record.payload):,} bytes is too long")
             return 0
-        if self._budget <= 0 and self._is_full(keep):
+        if self._room.left <= 0 and self._room.is_full(droppable=keep is Keep.DROPPABLE):
             self._hold(record, keep)
             return 0
         try:
             return self._put(record)
         except OSError as error:
-            self._closed_until = time.monotonic() + _RETRY_AFTER
-            self._budget = 0
+            self._room.fail()
             self._hold(record, keep, error)
             return 0
 
@@ -313,7 +307,7 @@ class Writer:
         segment.size = end
         segment.last = self._sequence = sequence
         self._in_flight = None
-        self._budget -= size
+        self._room.left -= size
         return sequence
 
     def _recover(self, sequence: int, end: int) -> None:
@@ -386,24 +380,6 @@ class Writer:
 
     # --- No room --------------------------------------------------------------------------------------------
 
-    def _is_full(self, keep: Keep) -> bool:
-        if keep is Keep.DROPPABLE and time.monotonic() < self._closed_until:
-            return True
-        used = self._measure()
-        if used >= self._max_size * 3 // 4:
-            self._closed_until = time.monotonic() + _RETRY_AFTER
-            return keep is Keep.DROPPABLE or used >= self._max_size
-        # Many processes do as this one does, and together they must not fill what is left before they look again
-        self._budget = max(4096, (self._max_size * 3 // 4 - used) // 256)
-        return False
-
-    def _measure(self) -> int:
-        try:
-            self._used = self._files.used(self.folder)
-        except OSError as error:
-            self._complain(f"{self.folder}: {error.strerror}")
-        return self._used
-
     def _hold(self, record: _Held, keep: Keep, error: OSError | None = None) -> bool:
         """Keep a record in memory, or drop it; return whether it was kept."""
         reason = f"{self.folder}: {error.strerror}" if error else f"{self.folder} is full"
@@ -422,12 +398,12 @@ class Writer:
     def _write_held(self) -> bool:
         """Write what waits in memory, oldest first; return whether nothing waits any more."""
         while self._held:
-            if self._budget <= 0 and self._is_full(Keep.ALWAYS):
+            if self._room.left <= 0 and self._room.is_full(droppable=False):
                 return False
             try:
                 self._put(self._held[0])
             except OSError:
-                self._budget = 0
+                self._room.left = 0
                 return False
             self._held_bytes -= len(self._held.popleft().payload)
         return True
