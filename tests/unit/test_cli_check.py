@@ -13,7 +13,8 @@ from handrail_harness.cli.app import app
 from handrail_harness.rules import NAMES, UNIFYING
 from handrail_harness.sources.memory import MemorySource
 from handrail_harness.spans import Span
-from handrail_harness.strategies.faults import delivered_twice, lost_traceparent
+from handrail_harness.strategies.finding_faults import lost_traceparent
+from handrail_harness.strategies.invariant_faults import delivered_twice
 
 from .support.runs import cleanup_run
 

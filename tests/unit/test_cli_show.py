@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from handrail_harness.cli.app import app
 from handrail_harness.otlpjson import write_otlp_json
 from handrail_harness.spans import Span
-from handrail_harness.strategies.faults import lost_traceparent
+from handrail_harness.strategies.finding_faults import lost_traceparent
 from handrail_harness.testing import sweeping
 
 from .support.runs import cleanup_run

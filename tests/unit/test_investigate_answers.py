@@ -9,7 +9,8 @@ import pytest
 
 from handrail_harness.investigate import investigate
 from handrail_harness.spans import Link, LogEvent, Span, SpanEvent
-from handrail_harness.strategies.faults import OTHER_TRACE, lost_traceparent
+from handrail_harness.strategies.edits import OTHER_TRACE
+from handrail_harness.strategies.finding_faults import lost_traceparent
 from handrail_propagation import conventions as c
 
 from .support.runs import MemorySource, RunBuilder, caused_by, cleanup_run

@@ -15,7 +15,7 @@ from handrail_harness.printable import printable
 from handrail_harness.render import render_investigation, render_report
 from handrail_harness.rules import check
 from handrail_harness.spans import Span
-from handrail_harness.strategies.faults import lost_traceparent
+from handrail_harness.strategies.finding_faults import lost_traceparent
 from handrail_propagation import conventions as c
 
 from .support.runs import MemorySource, RunBuilder, caused_by, cleanup_run

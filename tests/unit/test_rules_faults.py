@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from handrail_harness.investigate import investigate
 from handrail_harness.rules import NAMES, check
 from handrail_harness.strategies import FAULTS, INVARIANT_FAULTS, Fault, Topology, run_of, topologies
-from handrail_harness.strategies.faults import of_kind
+from handrail_harness.strategies.edits import of_kind
 from handrail_propagation.conventions import MESSAGE_PARENT_ID, MESSAGING_MESSAGE_ID
 
 from .support.runs import MemorySource, edited

@@ -13,7 +13,8 @@ from handrail_harness.rules import check
 from handrail_harness.rules.base import Breach
 from handrail_harness.rules.reading import find_trace
 from handrail_harness.spans import Link, Span
-from handrail_harness.strategies.faults import OTHER_TRACE, lost_traceparent
+from handrail_harness.strategies.edits import OTHER_TRACE
+from handrail_harness.strategies.finding_faults import lost_traceparent
 from handrail_propagation import conventions as c
 
 from .support.runs import MemorySource, RunBuilder, cleanup_run

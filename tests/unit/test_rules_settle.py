@@ -13,7 +13,8 @@ from handrail_harness.sizes import RunSize
 from handrail_harness.sources.memory import MemorySource
 from handrail_harness.spans import LogEvent, Span
 from handrail_harness.strategies import Topology, run_of
-from handrail_harness.strategies.faults import attribute_missing, status_ok, worker_without_tracing
+from handrail_harness.strategies.finding_faults import worker_without_tracing
+from handrail_harness.strategies.invariant_faults import attribute_missing, status_ok
 from handrail_propagation.conventions import MESSAGE_ROOT_ID, RUN_ID
 
 from .support.runs import cleanup_run

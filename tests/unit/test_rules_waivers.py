@@ -6,7 +6,8 @@ import pytest
 
 from handrail_harness.rules import check, waive
 from handrail_harness.sources.memory import MemorySource
-from handrail_harness.strategies.faults import lost_traceparent, named_otherwise
+from handrail_harness.strategies.finding_faults import lost_traceparent
+from handrail_harness.strategies.invariant_faults import named_otherwise
 
 from .support.runs import cleanup_run
 

@@ -15,7 +15,7 @@ from handrail_harness.shapes.matching import mismatches, near_misses
 from handrail_harness.shapes.selection import StepSelection, along
 from handrail_harness.shapes.steps import Step, Steps, steps_of
 from handrail_harness.spans import Span
-from handrail_harness.strategies.faults import lost_traceparent
+from handrail_harness.strategies.finding_faults import lost_traceparent
 from handrail_propagation import conventions as c
 
 from .support.runs import MemorySource, RunBuilder, cleanup_run, edited

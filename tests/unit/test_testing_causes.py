@@ -11,7 +11,7 @@ from handrail_harness.rules import settle
 from handrail_harness.rules.handoffs import message_id_of
 from handrail_harness.rules.semconv import OUR_SCOPE
 from handrail_harness.spans import Span
-from handrail_harness.strategies.faults import worker_without_tracing
+from handrail_harness.strategies.finding_faults import worker_without_tracing
 from handrail_harness.testing.causes import causes_of
 
 from .support.runs import MemorySource, RunBuilder, cleanup_run

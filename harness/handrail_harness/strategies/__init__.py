@@ -6,7 +6,9 @@ For whoever writes an invariant, a detector or a source. Needs `hypothesis`, whi
 from __future__ import annotations
 
 from handrail_harness.strategies.builder import RunBuilder, Sent
-from handrail_harness.strategies.faults import FAULTS, INVARIANT_FAULTS, Broken, Fault
+from handrail_harness.strategies.edits import Broken, Fault
+from handrail_harness.strategies.finding_faults import FAULTS
+from handrail_harness.strategies.invariant_faults import INVARIANT_FAULTS
 from handrail_harness.strategies.topologies import Topology, run_of, runs, topologies
 
 __all__ = [
