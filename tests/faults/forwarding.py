@@ -32,8 +32,9 @@ from handrail_propagation.forward.outcome import Outcome
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import Line, account
 from handrail_propagation.spool.files import FILES
-from handrail_propagation.spool.ledger import Ledger, load_all
+from handrail_propagation.spool.ledger import Ledger
 from handrail_propagation.spool.reader import segments
+from handrail_propagation.spool.rebuilt import load_all
 from handrail_propagation.spool.record import Kind
 
 from .arrivals import arrived, destination

@@ -23,6 +23,7 @@ from handrail_propagation.forward.outcome import Accepted, Declined, Later, Outc
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.files import Files
+from handrail_propagation.spool.ledger import path_of
 from handrail_propagation.spool.reader import SegmentFile, read, segments
 from handrail_propagation.spool.record import Kind, Record
 from handrail_propagation.spool.writer import Writer
@@ -646,6 +647,35 @@ def test_a_new_destination_begins_with_what_is_left(tmp_path: Path) -> None:
     assert found.destinations == ["new"]
     assert found.total.is_exact
     assert found.total.pending == 0
+
+
+def test_a_destination_whose_ledger_is_spoilt_misses_nothing(tmp_path: Path) -> None:
+    """It was behind, and does not begin where another one is; what has been delivered to it is not told as lost."""
+    scene = Scene(tmp_path, segment_size=4096)
+    open_for_long = scene.span("long", ended=False)
+    for number in range(50):
+        scene.span(f"early {number}")
+    here, there = There(), There()
+    forward(tmp_path, here, there)
+    assert len(segments(tmp_path)[scene.writer.id]) == 1, "what both have is deleted"
+    for number in range(5):
+        scene.span(f"late {number}")
+    forwarder = Forwarder(tmp_path, [Destination("one", here), Destination("two", there)])
+    assert forwarder.elect()
+    forwarder.shippers[0].round()
+    forwarder.stop()
+    path_of(tmp_path, "two").write_bytes(b"rubbish")
+    found = account(tmp_path).total
+    assert found.is_exact
+    assert found.quarantined == 0
+    scene.end(open_for_long, "long")
+    scene.writer.close()
+    recorded = scene.writer.recorded
+    forward(tmp_path, here, there)
+    ids = record_ids(there.spans)
+    assert len({span.span_id for span in there.spans}) == len(set(ids)) == 56
+    found = account(tmp_path).total
+    assert (found.recorded, found.delivered, found.quarantined) == (recorded, recorded, 0)
 
 
 def test_logs_that_are_not_wanted_do_not_hold_up_spans(tmp_path: Path) -> None:

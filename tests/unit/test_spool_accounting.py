@@ -17,8 +17,9 @@ from handrail_harness.cli.app import app
 from handrail_propagation.forward.quarantine import Quarantine
 from handrail_propagation.spool import accounting
 from handrail_propagation.spool.accounting import Account, account
-from handrail_propagation.spool.ledger import Entry, Ledger, Totals, load_all
+from handrail_propagation.spool.ledger import Entry, Ledger, Totals
 from handrail_propagation.spool.reader import Cursor, WriterState, read, segments, survey
+from handrail_propagation.spool.rebuilt import load_all
 from handrail_propagation.spool.record import Kind, Record
 from handrail_propagation.spool.segments import path_of
 from handrail_propagation.spool.writer import Writer
@@ -64,7 +65,7 @@ def test_what_every_destination_has_is_delivered(tmp_path: Path) -> None:
     """With two destinations a record is delivered when both have it, also when its segment is gone."""
     writer = _written(tmp_path, 200)
     for destination, sequence in (("http://one", 150), ("http://two", 120)):
-        ledger = Ledger.load(tmp_path, destination)
+        ledger = Ledger(destination)
         ledger.writers[writer.id] = Entry(_cursor(tmp_path, writer.id, sequence))
         ledger.save(tmp_path)
     segments(tmp_path)[writer.id][0].path.unlink()
@@ -83,7 +84,7 @@ def test_what_every_destination_has_is_delivered(tmp_path: Path) -> None:
 def test_a_writer_that_is_done_stays_in_the_total(tmp_path: Path) -> None:
     """A writer whose segments were all forwarded and deleted is counted, and does not grow the ledger."""
     writer = _written(tmp_path, 50)
-    ledger = Ledger.load(tmp_path, "there")
+    ledger = Ledger("there")
     ledger.writers[writer.id] = Entry(_cursor(tmp_path, writer.id, writer.recorded), quarantined=3)
     for file in segments(tmp_path)[writer.id]:
         file.path.unlink()
@@ -104,15 +105,31 @@ def test_a_writer_that_is_done_stays_in_the_total(tmp_path: Path) -> None:
 def test_a_ledger_that_is_rubbish_delivers_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """An unreadable ledger is said and taken for empty: at least once, never lost."""
     writer = _written(tmp_path, 10)
-    ledger = Ledger.load(tmp_path, "there")
+    ledger = Ledger("there")
     ledger.save(tmp_path)
     (path,) = (tmp_path / "ledger").iterdir()
     for rubbish in (b"", b"{", b"[1]", b'{"version": 1}', b'{"version": 7}', b"[" * 100_000, b"\xff"):
         path.write_bytes(rubbish)
-        assert Ledger.load(tmp_path, "there").writers == {}
-    assert load_all(tmp_path) == []
-    assert "delivered again" in caplog.text
+        caplog.clear()
+        assert [found.writers for found in load_all(tmp_path)] == [{}]
+        assert "delivered again" in caplog.text
     assert account(tmp_path).total.pending == writer.recorded
+
+
+def test_what_has_gone_before_a_ledger_was_spoilt_is_delivered(tmp_path: Path) -> None:
+    """Segments are deleted when they are delivered: an unreadable ledger makes no loss of their records."""
+    writer = _written(tmp_path, 1000)
+    files = segments(tmp_path)[writer.id]
+    for file in files[:3]:
+        file.path.unlink()
+    first = next(item for item in read(files[3]) if isinstance(item, Record))
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger" / "there.json").write_bytes(b"rubbish")
+    found = account(tmp_path)
+    _exact(found)
+    assert not found.writers[0].lost
+    assert found.total.delivered == first.sequence - 1
+    assert found.total.pending == writer.recorded - first.sequence + 1
 
 
 def test_no_flipped_bit_in_a_ledger_skips_a_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -129,9 +146,9 @@ def test_no_flipped_bit_in_a_ledger_skips_a_record(tmp_path: Path, caplog: pytes
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
             caplog.clear()
             found = load_all(tmp_path)
-            assert found in ([], [ledger])
-            assert bool(found) != ("delivered again" in caplog.text)
-            unreadable += not found
+            assert found in ([Ledger(path.stem)], [ledger])
+            assert (found != [ledger]) == ("delivered again" in caplog.text)
+            unreadable += found != [ledger]
     assert unreadable > len(whole)
 
 

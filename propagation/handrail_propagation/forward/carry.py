@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
 
 from handrail_propagation.forward.frames import frames
 from handrail_propagation.forward.stream import NO_ORIGIN, Start
@@ -16,20 +15,14 @@ from handrail_propagation.forward.wire import Origin, key_of
 from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.reader import Place
 from handrail_propagation.spool.record import Damage, Kind, pack
-
-SUFFIX: Final = ".open"
-
-
-def path_of(folder: Path, writer: int) -> Path:
-    """Return the file of a writer's carried starts."""
-    return folder / f"{writer:016x}{SUFFIX}"
+from handrail_propagation.spool.segments import carried_path
 
 
 def load(
     folder: Path, writer: int, origin: Callable[[bytes], Origin]
 ) -> tuple[dict[bytes, Start], list[Place]]:
     """Return the starts that are carried for a writer, trace and span id → start, and what is damaged of them."""
-    path = path_of(folder, writer)
+    path = carried_path(folder, writer)
     starts: dict[bytes, Start] = {}
     damages: list[Place] = []
     current = NO_ORIGIN
@@ -49,7 +42,7 @@ def load(
 
 def save(folder: Path, writer: int, starts: Mapping[bytes, Start], files: Files) -> None:
     """Replace what is carried for a writer, durably; nothing carried is no file. Raises `OSError`."""
-    path = path_of(folder, writer)
+    path = carried_path(folder, writer)
     if not starts:
         files.unlink(path)
         return

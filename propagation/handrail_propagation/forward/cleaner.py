@@ -16,7 +16,7 @@ from handrail_propagation.forward.shipper import Shipper
 from handrail_propagation.forward.stream import Stream
 from handrail_propagation.spool.files import FILES, Files, is_full
 from handrail_propagation.spool.reader import SegmentFile, segments
-from handrail_propagation.spool.segments import UNFINISHED
+from handrail_propagation.spool.segments import UNFINISHED, carried_path
 
 _log = logging.getLogger(__name__)
 _UNFINISHED_AGE: Final = 60.0
@@ -75,7 +75,7 @@ class Cleaner:
             return True
         if is_over:
             # First: without segments nobody looks for it
-            self._files.unlink(carry.path_of(self._folder, writer))
+            self._files.unlink(carried_path(self._folder, writer))
             for file in files:
                 if file.index <= until:  # else it has gone on, and is only taken for gone
                     self._let_go(file)

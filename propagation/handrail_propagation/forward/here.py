@@ -11,8 +11,8 @@ from typing import Final
 from handrail_propagation.config import Config
 from handrail_propagation.forward.destination import destinations
 from handrail_propagation.forward.forwarder import ELECTING, Forwarder
-from handrail_propagation.spool.ledger import load_all
 from handrail_propagation.spool.process import Spool
+from handrail_propagation.spool.rebuilt import load_all
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 0.05

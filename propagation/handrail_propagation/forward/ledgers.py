@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from handrail_propagation.spool.files import Files
-from handrail_propagation.spool.ledger import Entry, Ledger, load_all, path_of
+from handrail_propagation.spool.ledger import Entry, Ledger, path_of
+from handrail_propagation.spool.rebuilt import by_file
 
 _log = logging.getLogger(__name__)
 _GIVEN_UP: Final = ".given-up"
@@ -21,22 +22,23 @@ def ledgers_for(folder: Path, destinations: Sequence[str], files: Files) -> list
     A new destination begins with what has not been delivered everywhere yet. The ledger of a destination that is not
     named any more is put aside: nothing waits for it.
     """
-    known = {ledger.destination: ledger for ledger in load_all(folder)}
+    known = by_file(folder)
     furthest_behind = _furthest_behind(list(known.values()))
     ledgers = []
     for name in destinations:
-        ledger = known.get(name)
-        if ledger is None:
+        ledger = known.pop(path_of(folder, name), None)
+        if ledger is not None:
+            ledger.destination = name
+        else:
             ledger = replace(furthest_behind, destination=name, writers=dict(furthest_behind.writers))
             ledger.finished = replace(furthest_behind.finished)
             ledger.save(folder, files)
         ledgers.append(ledger)
-    for name in known.keys() - set(destinations):
-        path = path_of(folder, name)
+    for path, given_up in known.items():
         _log.warning(
             "%s is no destination of %s any more: its ledger is put aside, and what it has not acknowledged will "
             "not be kept for it",
-            name,
+            given_up.destination,
             folder,
         )
         files.rename(path, path.with_suffix(_GIVEN_UP))

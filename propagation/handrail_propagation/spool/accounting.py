@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from handrail_propagation.spool import ledger
 from handrail_propagation.spool.ledger import Entry, Ledger
 from handrail_propagation.spool.reader import Cursor, Place, WriterState, segments, survey
+from handrail_propagation.spool.rebuilt import load_all
 from handrail_propagation.spool.segments import parse_name
 
 _TRIES: Final = 5
@@ -165,10 +165,10 @@ def account(folder: Path) -> Account:
 
 def _progress(folder: Path) -> tuple[list[Ledger], set[int]]:
     """Return the ledgers, and the writers of which there were segments when they were as they are."""
-    ledgers = ledger.load_all(folder)
+    ledgers = load_all(folder)
     for _ in range(_LOOKS):
         present = set(segments(folder))
-        before, ledgers = ledgers, ledger.load_all(folder)
+        before, ledgers = ledgers, load_all(folder)
         if ledgers == before:
             break
     return ledgers, present

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +16,6 @@ from google_crc32c import value
 
 from handrail_propagation.spool.files import FILES, Files
 from handrail_propagation.spool.reader import Cursor
-
-_log = logging.getLogger(__name__)
 
 FOLDER: Final = "ledger"
 _VERSION: Final = 1
@@ -81,14 +78,6 @@ class Ledger:
         """Records that the destination has acknowledged, of all writers."""
         return self.finished.delivered + sum(entry.delivered for entry in self.writers.values())
 
-    @classmethod
-    def load(cls, folder: Path, destination: str) -> Ledger:
-        """Read a destination's ledger in the spool `folder`.
-
-        One that is missing or unreadable is empty: everything still there is delivered again, nothing is lost.
-        """
-        return _read(path_of(folder, destination)) or cls(destination)
-
     def finish(self, writer: int) -> None:
         """Add a writer that is gone to the totals, and forget it."""
         entry = self.writers.pop(writer, None)
@@ -123,15 +112,6 @@ def path_of(folder: Path, destination: str) -> Path:
     return folder / FOLDER / f"{readable}-{hashlib.sha256(destination.encode()).hexdigest()[:8]}.json"
 
 
-def load_all(folder: Path) -> list[Ledger]:
-    """Return the ledgers of all destinations that this spool has been forwarded to."""
-    try:
-        paths = sorted(path for path in (folder / FOLDER).iterdir() if path.suffix == ".json")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [ledger for path in paths if (ledger := _read(path)) is not None]
-
-
 def _sealed(document: bytes) -> bytes:
     """Return a JSON object with its own checksum (CRC32C) as one more member, the last one."""
     return b"%b%b%d}" % (document[:-1], _CHECKSUM, value(document))
@@ -145,7 +125,8 @@ def _opened(text: bytes) -> Any:
     return json.loads(text)
 
 
-def _read(path: Path) -> Ledger | None:
+def read(path: Path) -> Ledger | None:
+    """Return the ledger in a file, `None` when there is no such file. Raises `ValueError` when it cannot be read."""
     try:
         document = _opened(path.read_bytes())
         if document["version"] != _VERSION:
@@ -164,6 +145,5 @@ def _read(path: Path) -> Ledger | None:
         return Ledger(str(document["destination"]), writers, finished, int(document.get("declined", 0)))
     except (FileNotFoundError, IsADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        _log.error("%s is not readable: what is still in the spool will be delivered again", path)
-        return None
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a ledger: {error!r}") from error

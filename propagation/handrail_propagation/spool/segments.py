@@ -13,12 +13,18 @@ from handrail_propagation.spool.record import Kind, pack
 SUFFIX: Final = ".seg"
 UNFINISHED: Final = ".new"
 """A segment that has not got its first record yet: nothing in it counts."""
+CARRIED: Final = ".open"
 _NAME: Final = re.compile(r"([0-9a-f]{16})-(\d{8,})\.seg")
 
 
 def path_of(folder: Path, writer: int, index: int) -> Path:
     """Return the file of a writer's segment; segments are counted from 1."""
     return folder / f"{writer:016x}-{index:08d}{SUFFIX}"
+
+
+def carried_path(folder: Path, writer: int) -> Path:
+    """Return the file of the starts of a writer's open spans whose segments are deleted."""
+    return folder / f"{writer:016x}{CARRIED}"
 
 
 def parse_name(name: str) -> tuple[int, int] | None:

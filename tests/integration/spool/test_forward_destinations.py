@@ -42,7 +42,7 @@ from handrail_propagation.forward.outcome import Later
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.identity import Identity
-from handrail_propagation.spool.ledger import load_all
+from handrail_propagation.spool.rebuilt import load_all
 from handrail_propagation.spool.record import Kind
 from handrail_propagation.spool.writer import Writer
 
