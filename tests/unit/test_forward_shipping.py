@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from handrail_propagation import conventions as names
+from handrail_propagation.forward import quarantine as quarantining
 from handrail_propagation.forward import retry
 from handrail_propagation.forward import shipper as shipping
 from handrail_propagation.forward.destination import Destination
@@ -772,3 +773,87 @@ def test_a_full_disk_is_made_room_on(tmp_path: Path) -> None:
     forward(tmp_path, there)
     assert [span.name for span in there.spans][200:] == ["long"]
     assert len(set(record_ids(there.spans))) == 201
+
+
+def test_a_forwarder_that_begins_on_a_full_disk_makes_room(tmp_path: Path) -> None:
+    """Its ledger does not fit before something is delivered, and is there afterwards."""
+    scene = Scene(tmp_path)
+    for number in range(100):
+        scene.span(f"span {number}")
+    scene.writer.close()
+    there = There()
+    _forward_crowded(tmp_path, there)
+    assert len(there.spans) == 100
+    assert not segments(tmp_path)
+    found = account(tmp_path).total
+    assert (found.recorded, found.delivered) == (scene.writer.recorded, scene.writer.recorded)
+
+
+def test_a_new_destination_on_a_full_disk_takes_nothing_from_the_one_before(tmp_path: Path) -> None:
+    """The ledger that it begins from is put aside when its own one is saved, and not before."""
+    scene = Scene(tmp_path, segment_size=4096)
+    for number in range(100):
+        scene.span(f"span {number}")
+    forward(tmp_path, There())
+    used = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    two = Forwarder(tmp_path, [Destination("two", There())], files=Crowded(tmp_path, used))
+    assert two.elect()
+    two.stop()
+    found = account(tmp_path)
+    assert found.destinations == ["one"]
+    assert found.total.quarantined == 0
+    scene.writer.close()
+    forward(tmp_path, There(), names=("two",))
+    found = account(tmp_path)
+    assert found.destinations == ["two"]
+    assert (found.total.delivered, found.total.quarantined) == (scene.writer.recorded, 0)
+
+
+def test_damage_on_a_full_disk_holds_nothing_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A torn write is what a full disk leaves: its place is in the log, its segment makes room, and the count is right."""
+    scene = Scene(tmp_path)
+    for number in range(100):
+        scene.span(f"span {number}")
+    forward(tmp_path, There())
+    for number in range(100):
+        scene.span(f"more {number}")
+    scene.writer.close()
+    (file,) = segments(tmp_path)[scene.writer.id]
+    data = bytearray(file.path.read_bytes())
+    data[data.rindex(b"more 7")] ^= 1
+    file.path.write_bytes(data)
+    there = There()
+    _forward_crowded(tmp_path, there)
+    assert len({span.name for span in there.spans} - {"more 7"}) == 99
+    found = account(tmp_path).total
+    assert (found.recorded, found.pending, found.quarantined) == (scene.writer.recorded, 0, 1)
+    assert found.is_exact
+    assert "are no record" in caplog.text
+
+
+def _forward_crowded(folder: Path, there: There) -> None:
+    """Forward from a disk that is as full as it is now."""
+    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    forwarder = Forwarder(folder, [Destination("one", there)], files=Crowded(folder, used))
+    assert forwarder.elect()
+    for _ in range(2):
+        forwarder.shippers[0].round(patient=False)
+    forwarder.stop()
+
+
+def test_the_list_of_places_does_not_grow_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A destination that refuses every record for months leaves the latest places, and every record is counted."""
+    monkeypatch.setattr(quarantining, "MAX_PLACES", 4000)
+    scene = Scene(tmp_path)
+    for number in range(100):
+        scene.span(f"span {number}")
+    scene.writer.close()
+    (file,) = segments(tmp_path)[scene.writer.id]
+    forward(tmp_path, There(lambda signal, items: Refused("no")))
+    lists = list((tmp_path / "quarantine").glob("places*"))
+    assert len(lists) == 2
+    assert sum(path.stat().st_size for path in lists) < 10_000
+    assert quarantining.Quarantine(tmp_path).has(file.path)
+    assert account(tmp_path).total.quarantined == 100

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from handrail_propagation.spool.files import Files
+from handrail_propagation.spool.files import is_full as full_disk
 from handrail_propagation.spool.ledger import Entry, Ledger, path_of
 from handrail_propagation.spool.rebuilt import by_file
 
@@ -20,11 +21,13 @@ def ledgers_for(folder: Path, destinations: Sequence[str], files: Files) -> list
     """Return each destination's ledger.
 
     A new destination begins with what has not been delivered everywhere yet. The ledger of a destination that is not
-    named any more is put aside: nothing waits for it.
+    named any more is put aside: nothing waits for it. On a full disk that is left to the next forwarder: this one has
+    to make room.
     """
     known = by_file(folder)
     furthest_behind = _furthest_behind(list(known.values()))
     ledgers = []
+    is_full = False
     for name in destinations:
         ledger = known.pop(path_of(folder, name), None)
         if ledger is not None:
@@ -32,8 +35,10 @@ def ledgers_for(folder: Path, destinations: Sequence[str], files: Files) -> list
         else:
             ledger = replace(furthest_behind, destination=name, writers=dict(furthest_behind.writers))
             ledger.finished = replace(furthest_behind.finished)
-            ledger.save(folder, files)
+            is_full = not _saved(ledger, folder, files) or is_full
         ledgers.append(ledger)
+    if is_full:
+        return ledgers
     for path, given_up in known.items():
         _log.warning(
             "%s is no destination of %s any more: its ledger is put aside, and what it has not acknowledged will "
@@ -43,6 +48,18 @@ def ledgers_for(folder: Path, destinations: Sequence[str], files: Files) -> list
         )
         files.rename(path, path.with_suffix(_GIVEN_UP))
     return ledgers
+
+
+def _saved(ledger: Ledger, folder: Path, files: Files) -> bool:
+    """Save a new ledger; return whether there was room for it. Delivery makes some, and it is saved then."""
+    try:
+        ledger.save(folder, files)
+    except OSError as error:
+        if not full_disk(error):
+            raise
+        _log.warning("%s: the disk is full, the ledger of %s is not saved yet", folder, ledger.destination)
+        return False
+    return True
 
 
 def _furthest_behind(ledgers: list[Ledger]) -> Ledger:

@@ -1,12 +1,13 @@
 """What cannot be delivered: said with its place, and its segment kept for people to look at.
 
 `DIR/quarantine/places.jsonl` has one line a place; the segments that they point into are moved there, and not deleted,
-as long as all of them are below `MAX_BYTES`.
+as long as all of them are below `MAX_BYTES`. None of it is worth a standstill: on a full disk delivery goes on without.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from handrail_propagation.forward.wire import Item
-from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.files import FILES, Files, is_full
 from handrail_propagation.spool.reader import Place
 from handrail_propagation.spool.segments import path_of
 
@@ -23,7 +24,11 @@ _log = logging.getLogger(__name__)
 
 FOLDER: Final = "quarantine"
 PLACES: Final = "places.jsonl"
+PLACES_BEFORE: Final = "places.before.jsonl"
 MAX_BYTES: Final = 32 << 20
+MAX_PLACES: Final = 4 << 20
+"""Bytes of one list of places; the one before it is kept, and no more."""
+_MOST_UNSAID: Final = 1000
 
 
 class Quarantine:
@@ -34,6 +39,8 @@ class Quarantine:
         self._folder = folder / FOLDER
         self._files = files
         self._kept: set[str] | None = None
+        self._unsaid: list[dict[str, Any]] = []
+        """Places for which there was no room on disk yet; the log has them all."""
 
     def damaged(self, places: Iterable[Place]) -> None:
         """Say which bytes of which segments are no records."""
@@ -80,39 +87,68 @@ class Quarantine:
         """Whether a place in this segment is in quarantine."""
         if self._kept is None:
             self._kept = set()
-            with contextlib.suppress(FileNotFoundError):
-                for line in (self._folder / PLACES).read_text(encoding="utf-8").splitlines():
-                    with contextlib.suppress(ValueError, TypeError, KeyError):
-                        self._kept.add(json.loads(line)["file"])
+            for name in (PLACES_BEFORE, PLACES):
+                with contextlib.suppress(FileNotFoundError):
+                    for line in (self._folder / name).read_text("utf-8", "replace").splitlines():
+                        with contextlib.suppress(ValueError, TypeError, KeyError):
+                            self._kept.add(json.loads(line)["file"])
         return path.name in self._kept
 
     def keep(self, path: Path) -> None:
         """Move a segment here in place of deleting it; the oldest ones make room for it."""
-        self._files.make_folder(self._folder)
-        with contextlib.suppress(FileNotFoundError):
-            self._files.rename(path, self._folder / path.name)
+        try:
+            self._files.make_folder(self._folder)
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rename(path, self._folder / path.name)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            _log.warning("%s: deleted, there is no room for it in quarantine", path)
+            self._files.unlink(path)
+        self._shrink(MAX_BYTES, keep=1)
+
+    def make_room(self) -> None:
+        """On a full disk: delete the segments that are kept here, so that what has arrived can be let go of."""
+        self._shrink(0, keep=0)
+
+    def _shrink(self, most: int, keep: int) -> None:
         kept = sorted(self._folder.glob("*.seg"), key=lambda each: each.stat().st_mtime_ns)
         size = sum(each.stat().st_size for each in kept)
-        while size > MAX_BYTES and len(kept) > 1:
+        while size > most and len(kept) > keep:
             oldest = kept.pop(0)
             size -= oldest.stat().st_size
-            _log.warning("%s: deleted, the quarantine is above %d bytes", oldest, MAX_BYTES)
+            why = f"the quarantine is above {most} bytes" if most else "the disk is full"
+            _log.warning("%s: deleted, %s", oldest, why)
             self._files.unlink(oldest)
 
     def _say(self, lines: Iterable[dict[str, Any]]) -> None:
         said = list(lines)
         if not said:
             return
-        self._files.make_folder(self._folder)
-        text = "".join(json.dumps(line) + "\n" for line in said).encode()
-        descriptor = os.open(
-            self._folder / PLACES, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        try:
-            self._files.write(descriptor, text)
-            self._files.sync(descriptor)
-        finally:
-            os.close(descriptor)
         self.has(Path())
         assert self._kept is not None  # noqa: S101 - read by the line above
         self._kept |= {line["file"] for line in said}
+        self._unsaid = [*self._unsaid, *said][-_MOST_UNSAID:]
+        try:
+            self._write("".join(json.dumps(line) + "\n" for line in self._unsaid).encode())
+        except OSError as error:
+            if not is_full(error):
+                raise
+            _log.error("%s: there is no room to write quarantined places down", self._folder)
+        else:
+            self._unsaid = []
+
+    def _write(self, text: bytes) -> None:
+        self._files.make_folder(self._folder)
+        path = self._folder / PLACES
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            before = self._files.size(descriptor)
+            if self._files.write(descriptor, text) != len(text):
+                os.ftruncate(descriptor, before)
+                raise OSError(errno.ENOSPC, "could only be written in part", str(path))
+            self._files.sync(descriptor)
+            if before + len(text) > MAX_PLACES:
+                self._files.rename(path, self._folder / PLACES_BEFORE)
+        finally:
+            os.close(descriptor)

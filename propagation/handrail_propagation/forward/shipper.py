@@ -375,6 +375,7 @@ class Shipper:
                 with self.lock:
                     self.saved_writers = dict(self.ledger.writers)
                 self._saved()
+                self._quarantine.make_room()
                 self._write_ledger()
         self._saved()
 
