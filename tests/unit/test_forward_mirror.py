@@ -6,6 +6,7 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -118,3 +119,25 @@ def test_a_line_stays_below_a_collector_s_limit(tmp_path: Path) -> None:
     (line,) = lines(tmp_path / "mirror")
     assert len(line) < 1 << 20
     assert json.loads(line)
+
+
+@pytest.mark.parametrize("what", ["deleted", "cut", "folder"])
+def test_a_file_that_others_take_away_acknowledges_nothing(tmp_path: Path, what: str) -> None:
+    """A cleaner, a log rotation, or somebody who begins anew: what is not there to be read is written once more."""
+    folder = tmp_path / "mirror"
+    mirror = MirrorTransport(folder)
+    assert mirror.send(Signal.TRACES, traces("one").SerializeToString()) == Accepted()
+    (path,) = folder.iterdir()
+    if what == "cut":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+        if what == "folder":
+            folder.rmdir()
+    assert isinstance(mirror.send(Signal.TRACES, traces("two").SerializeToString()), Later)
+    assert mirror.send(Signal.TRACES, traces("two").SerializeToString()) == Accepted()
+    mirror.close()
+    assert parse_json(lines(folder)[-1], ExportTraceServiceRequest) == traces("two")
+    newest = max(folder.iterdir(), key=lambda each: each.name)
+    assert b"two" in newest.read_bytes()
+    assert b"handrail.file" in newest.read_bytes()[:20]

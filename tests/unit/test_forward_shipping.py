@@ -810,7 +810,7 @@ def test_a_new_destination_on_a_full_disk_takes_nothing_from_the_one_before(tmp_
 
 
 def test_damage_on_a_full_disk_holds_nothing_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A torn write is what a full disk leaves: its place is in the log, its segment makes room, and the count is right."""
+    """A torn write is what a full disk leaves: the log has its place, its segment makes room, the count is right."""
     scene = Scene(tmp_path)
     for number in range(100):
         scene.span(f"span {number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import grpc
@@ -13,6 +14,9 @@ from handrail_propagation.forward.wire import Signal
 
 _RETRY_INFO: Final = "google.rpc.retryinfo-bin"
 _STATUS: Final = "grpc-status-details-bin"
+_EXHAUSTED: Final = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OUT_OF_RANGE)
+_TOO_LARGE: Final = re.compile(r"larger than max|exceeds (the )?maximum|length too large")
+"""How gRPC says that a request is too long: in Go, C++, Python and Node; in Java and .NET; in Rust (tonic)."""
 
 
 class GrpcTransport:
@@ -47,7 +51,7 @@ class GrpcTransport:
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return Refused(reason)
         after = _retry_after(error)
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and after is None and "larger than max" in detail:
+        if code in _EXHAUSTED and after is None and _TOO_LARGE.search(detail):
             return Refused(reason)
         return Later(reason, after)
 

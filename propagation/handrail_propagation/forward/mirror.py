@@ -8,6 +8,7 @@ taken up again, and begins with something that no other file has.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import re
@@ -84,8 +85,11 @@ class MirrorTransport:
             document = {"handrail.file": uuid.uuid4().hex, **document}
         line = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
         if self._files.write(descriptor, line) != len(line):
-            raise OSError(28, "only a part of a line could be written")
+            raise OSError(errno.ENOSPC, "only a part of a line could be written")
         self._files.sync(descriptor)
+        if self._files.is_deleted(descriptor) or self._files.size(descriptor) != size + len(line):
+            # Else it is acknowledged, and nobody can read it: a new file gets it, maybe once more
+            raise OSError(errno.ENOENT, "somebody has deleted or cut the file that is written to")
         self._open[signal] = descriptor, size + len(line)
         if size + len(line) >= self._file_size:
             self._leave(signal)
