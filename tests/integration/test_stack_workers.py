@@ -99,6 +99,14 @@ def test_worker_that_cannot_start_says_why(redis_url: str, tmp_path: Path) -> No
         Worker("no_such_module:app", log_path=tmp_path / "log", env={"HANDRAIL_REDIS_URL": redis_url}).start()
 
 
+def test_a_refusal_is_told_before_its_small_print(redis_url: str, tmp_path: Path) -> None:
+    """The end of a log may say nothing alone, as Celery's refusal to unpickle as root ends with user ids."""
+    code = "print('pickle is a very bad idea!', 'User information: uid=0', sep=chr(10)); raise SystemExit(1)"
+    (tmp_path / "refusing.py").write_text(code, encoding="utf-8")
+    with pytest.raises(StackError, match="pickle is a very bad idea! User information: uid=0"):
+        Worker("refusing:app", env={"HANDRAIL_REDIS_URL": redis_url}, cwd=tmp_path).start()
+
+
 def test_children_die_with_a_killed_owner(tmp_path: Path) -> None:
     """After SIGKILL of the process that started Redis, no redis-server and no guard is left behind."""
     code = (

@@ -96,6 +96,10 @@ class Step:
             yield step
             step = step.parent
 
+    def tasks(self) -> set[str]:
+        """Return the names of the Celery tasks that the step's messages were for."""
+        return {_task_name(span) for span in self.spans if span.kind in ("producer", "consumer")}
+
     def label(self) -> str:
         """Return kind and name as shapes write them: `agent cleaner`, `handoff scout`, `tool drop_table`."""
         kind = "handoff" if self.kind == "agent" and self.handed_off and self.parent else self.kind
@@ -173,7 +177,8 @@ class _Builder:
                 around.spans.append(span)
                 around.message_id = message_id
                 return around
-            if message_id and message_id == around.message_id:  # a retry that nests in the attempt before it
+            # A retry that nests in the attempt before it; a task that replaces another (Task.replace) has its id, too.
+            if message_id and message_id == around.message_id and _task_name(span) in around.tasks():
                 around.spans.append(span)
                 return around
             if self._wakes(span, parent, around):

@@ -99,18 +99,18 @@ class Child:
             return False
         return True
 
-    def wait_until(self, ready: Callable[[], bool], *, what: str, timeout: float) -> None:
+    def wait_until(self, ready: Callable[[], bool], *, what: str, timeout: float, lines: int = 1) -> None:
         """Wait until `ready()` is true.
 
-        Raises `StackError`, naming `what` and the end of the log, when the command ends or `timeout` seconds
-        pass first. The command is not stopped then: the caller owns it.
+        Raises `StackError`, naming `what` and the last `lines` lines of the log, when the command ends or `timeout`
+        seconds pass first. The command is not stopped then: the caller owns it.
         """
         deadline = time.monotonic() + timeout
         while not ready():
             if not self.running:
-                raise StackError(f"{what} ended with status {self.exit_status}: {self._last_words()}")
+                raise StackError(f"{what} ended with status {self.exit_status}: {self._last_words(lines)}")
             if time.monotonic() >= deadline:
-                raise StackError(f"{what} was not ready within {timeout:g} s: {self._last_words()}")
+                raise StackError(f"{what} was not ready within {timeout:g} s: {self._last_words(lines)}")
             time.sleep(0.02)
 
     def close(self, *, grace: float = 10.0) -> None:
@@ -139,5 +139,7 @@ class Child:
         """Return the last `lines` lines of what the command has printed."""
         return "\n".join(self.log().rstrip().splitlines()[-lines:])
 
-    def _last_words(self) -> str:
-        return " ".join(self.log_tail(1).split()) or "it printed nothing"
+    def _last_words(self, lines: int) -> str:
+        """Return the last `lines` lines in one, without the frames of tracebacks."""
+        told = [line for line in self.log_tail(lines).splitlines() if lines == 1 or not line.startswith(" ")]
+        return " ".join(" ".join(told).split()) or "it printed nothing"

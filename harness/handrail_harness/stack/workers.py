@@ -21,6 +21,7 @@ from handrail_harness.errors import StackError
 from handrail_harness.stack.process import Child
 
 _READY = re.compile(r"\S+@\S+ ready\.")
+_LAST_WORDS = 8  # lines of a log: the last one alone may be small print
 # Seconds. A pool child that the main process has stopped listening to waits 30 s to be heard before it ends.
 _WARM = 45.0
 
@@ -108,6 +109,7 @@ class Worker:
                 lambda: _READY.search(child.log()) is not None,
                 what=f"worker {self.hostname}",
                 timeout=timeout,
+                lines=_LAST_WORDS,
             )
         except BaseException:
             self.stop(timeout=2)

@@ -40,12 +40,20 @@ class Application:
         declared = conf.task_queues or ()
         found.update((one if isinstance(one, str) else one.name, None) for one in declared)
         found.update((name, None) for name in _routed(conf.task_routes))
+        self.app.loader.import_default_modules()  # as a worker does: tasks that nobody has asked for yet
         for task in self.app.tasks.values():
-            queue = getattr(task, "queue", None)
-            if isinstance(queue, str):
-                found[queue] = None
+            found.update((name, None) for name in self._queues_of(task) if name)
         found[str(conf.task_default_queue)] = None
         return list(found)
+
+    def _queues_of(self, task: Any) -> Iterator[str]:
+        """Yield the queue that a task names itself, and the one that the app's routers send it to."""
+        yield _queue_name(getattr(task, "queue", None))
+        try:
+            route = self.app.amqp.router.lookup_route(task.name, (), {}, {}, task)
+        except Exception:  # noqa: BLE001 - of the application: a router may want the arguments of a real message
+            return
+        yield _queue_name(route.get("queue") if isinstance(route, dict) else route)
 
     @property
     def keeps_results(self) -> bool:
@@ -113,6 +121,7 @@ class Application:
         for name in _SETTINGS:
             setattr(self.app.conf, name, before[name])
         internals: Any = self.app
+        _await_no_results(internals._backend)
         internals.backend_cls = before["backend_cls"]
         if self.ops is not None:
             vars(self.ops).pop("journal", None)
@@ -193,6 +202,19 @@ def _located(application: Application) -> Application:
     return application
 
 
+def _await_no_results(backend: Any) -> None:
+    """Let results that are still referred to, as by a failed test's traceback, die without a word to the backend.
+
+    A result that nobody has fetched unsubscribes as it goes, and Celery tries for half a minute to reach a server for
+    that which has been stopped.
+    """
+    consumer = getattr(backend, "result_consumer", None)
+    subscribed = getattr(consumer, "subscribed_to", None)
+    if consumer is not None and isinstance(subscribed, set):
+        subscribed.clear()
+        consumer.stop()
+
+
 def _agents_of(app: Celery) -> Agents | None:
     for task in app.tasks.values():
         if (ops := getattr(task, "handrail_ops", None)) is not None:
@@ -216,15 +238,26 @@ def _has_tasks(app: Celery) -> bool:
 
 
 def _routed_tasks(routes: Any) -> Iterator[str]:
-    for one in routes if isinstance(routes, (list, tuple)) else [routes]:
-        if isinstance(one, dict):
-            yield from (name for name in one if isinstance(name, str))
+    yield from (name for name, _ in _pairs(routes) if isinstance(name, str))
 
 
 def _routed(routes: Any) -> Iterator[str]:
+    for _, target in _pairs(routes):
+        if queue := _queue_name(target.get("queue") if isinstance(target, dict) else target):
+            yield queue
+
+
+def _pairs(routes: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield what `task_routes` maps: dictionaries and lists of pairs, one or several of them."""
     for one in routes if isinstance(routes, (list, tuple)) else [routes]:
         if isinstance(one, dict):
-            for target in one.values():
-                queue = target.get("queue") if isinstance(target, dict) else target
-                if isinstance(queue, str):
-                    yield queue
+            yield from one.items()
+        elif isinstance(one, (list, tuple)):
+            yield from (
+                (pair[0], pair[1]) for pair in one if isinstance(pair, (list, tuple)) and len(pair) == 2
+            )
+
+
+def _queue_name(queue: Any) -> str:
+    name = getattr(queue, "name", queue)
+    return name if isinstance(name, str) else ""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CLAIM = "handrail:claimed"
 """Key that holds the id of the session which has a database."""
 _SECONDS = 24 * 3600
+_PRIORITY = "\x06\x16"
+"""Stands between a queue's name and the priority that kombu keeps in a list of its own."""
 
 
 class Database:
@@ -29,15 +31,18 @@ class Database:
         self.session = session
 
     def left(self) -> list[str]:
-        """Return what is in its queues: `scout (2 messages)`, sorted."""
+        """Return what is in its queues: `scout (2)`, `scout priority 6 (1)`, sorted."""
         with _client(self.url) as client:
-            return sorted(f"{name} ({number})" for name in _lists(client) if (number := client.llen(name)))
+            return sorted(
+                f"{_told(name)} ({number})" for name in _lists(client) if (number := client.llen(name))
+            )
 
     def length(self, queue: str) -> int:
-        """Return how many messages wait in a queue."""
+        """Return how many messages wait in a queue, of whatever priority."""
         with _client(self.url) as client:
-            number: Any = client.llen(queue)
-            return int(number)
+            every = [name for name in _lists(client) if name.partition(_PRIORITY)[0] == queue]
+            lengths: list[Any] = [client.llen(name) for name in every]
+            return sum(lengths)
 
     def purge(self) -> None:
         """Drop every message that waits in a queue."""
@@ -85,6 +90,11 @@ def empty(url: str, session: str) -> bool:
 
 def _lists(client: redis.Redis) -> list[str]:
     return [str(name) for name in client.scan_iter(count=1000, _type="list")]
+
+
+def _told(name: str) -> str:
+    queue, _, priority = name.partition(_PRIORITY)
+    return f"{queue} priority {priority}" if priority else queue
 
 
 @contextmanager

@@ -1,0 +1,67 @@
+"""Celery projects as others write them: routes of every kind, priorities, replaced tasks, results nobody fetches."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Project
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.integration
+
+INI = "handrail_app = depot:app\nhandrail_tier = thread\nhandrail_patience = 4"
+ROUTED = """
+import depot
+from handrail_harness import handoff, task
+
+
+def test_routes(handrail):
+    run = handrail.run(lambda: depot.ship_all.delay(5))
+    run.matches(task("depot.ship_all", handoff("depot.audit")), exact=True)
+
+
+def test_replaced(handrail):
+    run = handrail.run(lambda: depot.swap.delay(5))
+    assert run.result() == 5
+    run.matches(task("depot.swap", handoff("depot.audit", attempts=1), attempts=1), exact=True)
+"""
+NEVER_TAKEN = """
+import depot
+
+
+def test_nobody_takes_it(handrail):
+    handrail.run(lambda: depot.weigh.apply_async((5,), priority=6))
+"""
+NEVER_FETCHED = """
+import depot
+
+
+def test_fails_with_a_result_at_hand(handrail):
+    run = handrail.run(lambda: depot.audit.delay(5))
+    assert not run.returned
+
+
+def test_passes(handrail):
+    handrail.run(lambda: depot.audit.delay(5))
+"""
+
+
+def test_every_kind_of_route_is_consumed(project: Project) -> None:
+    """Queues that pairs, functions and priorities lead to are read; a task in another's place is a step of its own."""
+    project("depot", ROUTED, INI).runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_what_waits_with_a_priority_was_never_taken(project: Project) -> None:
+    """The cause is told for messages with a priority as for others, and their queue by its name."""
+    done = project("depot", NEVER_TAKEN, INI).runpytest_subprocess()
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(
+        ["*cause: never taken: queue size-5 still holds 1 message*", "*size-5 priority 6 (1)*"]
+    )
+
+
+def test_a_result_that_nobody_fetched_asks_nobody(project: Project) -> None:
+    """A failed test refers to its results until the end; they do not look for a server that was stopped by then."""
+    done = project("depot", NEVER_FETCHED, INI).runpytest_subprocess()
+    done.assert_outcomes(passed=1, failed=1)
+    assert "Retry limit exceeded" not in done.stdout.str() + done.stderr.str()
