@@ -96,7 +96,7 @@ class Fleet:
             list(threads.map(Worker.stop, self.workers))
 
 
-def wait_for(condition: Callable[[], bool], *, what: str, timeout: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], *, what: str, timeout: float = 60.0) -> None:
     """Wait until the condition is true; fails with `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from handrail_harness.testing.leftovers import containers_of
 
+from ..support.processes import alive
 from .support import handrail, wait_for
 
 pytest_plugins = ["pytester"]
@@ -158,11 +158,6 @@ def test_the_next_session_sweeps(project: Project) -> None:
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines_random([f"removed: container {name}" for name in names])
     assert containers_of(label) == []
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def left_in(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from handrail_harness.faults.behaviour import SILENT
 from handrail_propagation.forward import retry
 
 from . import campaign
@@ -26,8 +27,9 @@ def test_trouble_loses_nothing(
 ) -> None:
     """Every call arrives; what arrives twice has one record id; what is rejected is in quarantine, and nothing else."""
     monkeypatch.setattr(retry, "FIRST", 0.02)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     trouble = ALL[over][name]
+    if SILENT in trouble.answers:  # else an answer that is late, on a busy machine, would be asked for twice
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
     result = meet(Handrail(), trouble, over=over)
     rejected = sum(behaviour.rejects for behaviour in trouble.answers)
     assert result["effects"] > 0

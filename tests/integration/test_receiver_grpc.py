@@ -56,7 +56,7 @@ def source(receiver: Receiver) -> Iterator[StoreSource]:
 
 
 def export(channel: grpc.Channel, method: str, body: bytes, **options: Any) -> bytes:
-    answer: bytes = channel.unary_unary(method)(body, timeout=10, **options)
+    answer: bytes = channel.unary_unary(method)(body, timeout=60, **options)
     return answer
 
 

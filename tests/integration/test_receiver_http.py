@@ -48,7 +48,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def receiver(data_dir: Path) -> Iterator[Receiver]:
-    settings = Settings(port=0, grpc_port=0, data_dir=data_dir, max_body_bytes=LIMIT, body_timeout=0.5)
+    settings = Settings(port=0, grpc_port=0, data_dir=data_dir, max_body_bytes=LIMIT)
     with Receiver(settings, lambda line: None) as running:
         yield running
 
@@ -56,7 +56,7 @@ def receiver(data_dir: Path) -> Iterator[Receiver]:
 @pytest.fixture
 def http(receiver: Receiver) -> Iterator[httpx.Client]:
     assert receiver.state is not None
-    with httpx.Client(base_url=receiver.state.http_url, trust_env=False, timeout=10) as client:
+    with httpx.Client(base_url=receiver.state.http_url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -185,16 +185,18 @@ def test_large_export_within_the_limit_is_taken(
     assert len(source.spans(TRACE)) == 2000
 
 
-def test_slow_client_is_cut_off(receiver: Receiver) -> None:
+def test_slow_client_is_cut_off(data_dir: Path) -> None:
     """A client that never sends its body is answered 408 and keeps no place."""
-    assert receiver.state is not None
-    host, _, port = receiver.state.http_url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as slow:
-        slow.sendall(
-            b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
-            b"Content-Length: 100\r\n\r\nonly this"
-        )
-        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+    settings = Settings(port=0, grpc_port=0, data_dir=data_dir, body_timeout=0.5)
+    with Receiver(settings, lambda line: None) as receiver:
+        assert receiver.state is not None
+        host, _, port = receiver.state.http_url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(
+                b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+                b"Content-Length: 100\r\n\r\nonly this"
+            )
+            assert slow.recv(100).startswith(b"HTTP/1.1 408")
 
 
 def test_unavailable_disk_is_503_with_retry_after(
@@ -221,11 +223,11 @@ def test_hung_disk_is_503(data_dir: Path, trace_request: MakeTraces, monkeypatch
     """A disk that does not answer in time refuses the export; too many of them at once are refused, too."""
     release = threading.Event()
     monkeypatch.setattr(rawlog, "_sync", lambda handle: release.wait(20))
-    settings = Settings(port=0, grpc_port=0, data_dir=data_dir, durable_timeout=0.3, max_exports=3)
+    settings = Settings(port=0, grpc_port=0, data_dir=data_dir, durable_timeout=2, max_exports=3)
     body = trace_request().SerializeToString()
 
     async def export_ten(url: str) -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
             posts = (client.post("/v1/traces", content=body, headers=PROTOBUF) for _ in range(10))
             return list(await asyncio.gather(*posts))
 

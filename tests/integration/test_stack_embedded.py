@@ -31,7 +31,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HANDRAIL_REDIS_URL", raising=False)
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 15) -> None:
+def wait_for(condition: Callable[[], bool], timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -141,7 +141,7 @@ def test_a_part_that_dies_is_noticed() -> None:
         os.kill(stack.receiver_pid, signal.SIGKILL)
         receiver = stack._receiver
         assert receiver is not None
-        assert receiver.wait(10)
+        assert receiver.wait(60)
         with pytest.raises(StackError, match="receiver"):
             stack.check()
 

@@ -34,13 +34,14 @@ app = Celery("adding", broker=os.environ["HANDRAIL_REDIS_URL"], backend=os.envir
 
 
 @app.task(name="add")
-def add(a, b, seconds=0):
-    time.sleep(seconds)
+def add(a, b, until=""):
+    while until and not os.path.exists(until):
+        time.sleep(0.02)
     return a + b
 """
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 15) -> None:
+def wait_for(condition: Callable[[], bool], timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -59,14 +60,18 @@ def test_worker_takes_messages_and_stops_warm(
     """A started worker runs what is sent, and a warm stop lets the running task end first."""
     process = worker("adding:app", ["adding-warm"], cwd=app_folder, env={"HANDRAIL_REDIS_URL": redis_url})
     with Celery("client", broker=redis_url, backend=redis_url) as client:
-        assert client.send_task("add", (1, 2), queue="adding-warm").get(timeout=15) == 3
+        assert client.send_task("add", (1, 2), queue="adding-warm").get(timeout=60) == 3
         assert f"{process.hostname} ready." in process.log(), "it is called what it calls itself"
-        slow = client.send_task("add", (3, 4), {"seconds": 1}, queue="adding-warm")
+        go = app_folder / "go"
+        slow = client.send_task("add", (3, 4), {"until": str(go)}, queue="adding-warm")
         # Active is what a pool child has said it runs; what is only received may be given back to the queue.
         active = client.control.inspect([process.hostname]).active
         wait_for(lambda: bool((active() or {}).get(process.hostname)))
+        process.ask_to_stop()
+        wait_for(lambda: "Warm shutdown" in process.log())
+        go.touch()
         process.stop()
-        assert slow.get(timeout=5) == 7
+        assert slow.get(timeout=60) == 7
     assert process.exit_status == 0
     assert not process.running
 

@@ -245,7 +245,7 @@ def test_a_connection_that_is_closed_just_then_is_opened_again() -> None:
         serving = threading.Thread(target=serve, daemon=True)
         serving.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
             assert request(client, "GET", "/").text == "ok"
             assert request(client, "GET", "/").text == "ok"
             with pytest.raises(httpx.RemoteProtocolError):

@@ -23,7 +23,7 @@ MASTER = "mymaster"
 SLOTS = 16384
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
     """Wait until a condition is true."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -64,7 +64,10 @@ class Watched:
     def fail_over(self) -> None:
         """Kill the master and wait until the Sentinel has made the replica master."""
         with redis.Redis.from_url(self.master.url) as client:
-            client.wait(1, 5000)
+            client.set("written-last", 1)  # WAIT is for what its own connection has written
+            wait_for(lambda: int(client.wait(1, 1000)) == 1, "the replica's copy")
+        with self.sentinel() as client:
+            client.sentinel_set(MASTER, "down-after-milliseconds", 500)
         self.master.kill()
         with redis.Redis.from_url(self.replica.url) as client:
             wait_for(lambda: _is_master(client), "the failover")
@@ -105,7 +108,8 @@ def watched_by_sentinel(certificate: ServerCertificate | None = None) -> Iterato
             f"bind 127.0.0.1\n{_listening(port, certificate)}dir {folder}\n"
             f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n"
             f"sentinel auth-pass {MASTER} {password}\n"
-            f"sentinel down-after-milliseconds {MASTER} 500\n"
+            # Long, until it is killed: on a busy machine a master is silent for a moment, too
+            f"sentinel down-after-milliseconds {MASTER} 60000\n"
             f"sentinel failover-timeout {MASTER} 2000\n"
         )
         sentinel = Child(
@@ -116,7 +120,7 @@ def watched_by_sentinel(certificate: ServerCertificate | None = None) -> Iterato
         parts.callback(sentinel.close, grace=2)
         with _sentinel_client(port, certificate) as client:
             sentinel.wait_until(
-                lambda: _sees_replica(client), what="the Sentinel (it looks for replicas)", timeout=30
+                lambda: _sees_replica(client), what="the Sentinel (it looks for replicas)", timeout=60
             )
         yield Watched(master, replica, port, certificate)
 

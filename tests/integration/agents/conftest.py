@@ -26,7 +26,7 @@ from handrail_propagation import flush
 from ...support.sender import traced_sender
 
 APPS = Path(__file__).parent / "apps"
-PATIENCE = 40.0  # seconds until a wait gives up; a wait that succeeds takes a fraction
+PATIENCE = 60.0  # seconds until a wait gives up; a wait that succeeds takes a fraction
 
 
 class Crew:
@@ -98,6 +98,13 @@ class Crew:
 
         wait_until(lambda: len(found()) >= count, what=f"{count} decision events")
         return found()
+
+    def through(self, worker: Worker, agent: str, messages: int) -> bool:
+        """Whether a worker has received so many messages of an agent, and is done with all: none waits, none runs."""
+        inspect = self.app.control.inspect([worker.hostname])
+        received = worker.log().count(f"Task {agent}[")
+        # In this order: what is reserved no more by the time of the second answer is in it as active
+        return received >= messages and inspect.reserved() == inspect.active() == {worker.hostname: []}
 
     def effects(self, key: str) -> int:
         """How often a tool has run on `key`."""

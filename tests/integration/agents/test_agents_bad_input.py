@@ -26,7 +26,7 @@ from handrail_harness.stack.workers import running
 from handrail_propagation import ConfigurationError
 from handrail_propagation import conventions as names
 
-from .conftest import Crew, record, text, wait_until
+from .conftest import PATIENCE, Crew, record, text, wait_until
 
 pytestmark = pytest.mark.integration
 NOWHERE = "redis://:hidden-password@127.0.0.1:1/0"
@@ -275,5 +275,5 @@ def test_journal_that_is_full(assembled: Callable[..., Crew], key: str) -> None:
             wait_until(lambda: "goes back to its queue" in crew.workers[0].log(), what="the complaint")
             assert crew.effects(f"{key}-1") == 0
             client.config_set("maxmemory", 0)
-            assert job.result(timeout=40) == Done(["held", "line 1"])
+            assert job.result(timeout=PATIENCE) == Done(["held", "line 1"])
         assert crew.effects(f"{key}-1") == 1

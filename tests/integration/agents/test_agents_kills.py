@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from handrail_agents import Done, Failed, InDoubt, Job
 from handrail_harness.stack.workers import running
 from handrail_propagation import conventions as names
 
+from ...support.processes import kill
 from .conftest import Crew, at_work, record, segments, tools, wait_until
 
 pytestmark = pytest.mark.integration
@@ -137,8 +136,7 @@ def test_killed_from_outside_while_it_waits(crew: Crew, key: str) -> None:
     """kill -9 of the pool children, as by the kernel's out-of-memory killer: the step runs again elsewhere."""
     job = crew.ops.send("hand", calls=[["hold", {"key": key}]])
     wait_until(lambda: crew.effects(key) == 1, what="the first attempt")
-    for pid in crew.workers[0].pool_pids():
-        os.kill(pid, signal.SIGKILL)
+    kill(crew.workers[0].pool_pids())
     wait_until(lambda: crew.effects(key) == 2, what="the second attempt")
     crew.let_go(key)
     assert crew.end(job) == Done(["held"])

@@ -108,16 +108,16 @@ def test_duplicates_of_start_and_wake_do_nothing(assembled: Callable[..., Crew],
     crew.put("boss", *crew.waiting("boss"))
     assert len(crew.waiting("boss")) == 2
     with running([crew.worker("hand")]):
-        with running([crew.worker("boss")]):
+        with running([first := crew.worker("boss")]):
             wait_until(lambda: crew.effects(key) == 1, what="the child's work")
-            wait_until(lambda: not crew.waiting("boss"), what="the duplicate's end")
+            wait_until(lambda: crew.through(first, "boss", 2), what="the duplicate's end")
         assert crew.state(job) == "parked"
         crew.let_go(key)
         wait_until(lambda: len(crew.waiting("boss")) == 1, what="the wake message")
     crew.put("boss", *crew.waiting("boss") * 2)
-    with running([crew.worker("boss", concurrency=2)]):
+    with running([second := crew.worker("boss", concurrency=2)]):
         assert crew.end(job) == Done(["line 1", ["held"], "line 1"])
-        wait_until(lambda: not crew.waiting("boss"), what="the duplicates' end")
+        wait_until(lambda: crew.through(second, "boss", 3), what="the duplicates' end")
     assert [crew.effects(name) for name in (f"{key}-1", key, f"{key}-2")] == [1, 1, 1]
     assert crew.end(job) == Done(["line 1", ["held"], "line 1"])
 

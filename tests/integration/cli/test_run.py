@@ -57,21 +57,21 @@ def test_workers_of_a_system(project: Project, env: dict[str, str], data_dir: Pa
     workers = Child(command, log_path=folder / "out", env=environ, cwd=folder)
     try:
         workers.wait_until(lambda: "3 workers are ready" in workers.log(), what="handrail worker", timeout=60)
-        code = "from ops import ops; print(ops.send('manager', name='Ada').result(timeout=30))"
+        code = "from ops import ops; print(ops.send('manager', name='Ada').result(timeout=60))"
         sent = subprocess.run(
             [sys.executable, "-c", code],
             cwd=folder,
             env=environ | {"OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=90,
             check=False,
         )
         assert "Done(value='It is 555-0100.')" in sent.stdout, sent.stderr
         workers.wait_until(
             lambda: re.search(r"^clerk +\| .*Task clerk.* succeeded", workers.log(), re.M) is not None,
             what="the clerk's log",
-            timeout=20,
+            timeout=60,
         )
         workers.send_signal(signal.SIGINT)
         assert workers.wait(60)
@@ -127,7 +127,9 @@ def test_a_model_that_fails(
     """Garbage, silence or an error of a model ends the run in one clear line; its spans are kept."""
     for name, value in behaviour.items():
         setattr(model_stub, name, value)
-    ended = cli("run", project("talker", "talker"), "--json", env=env | {"STUB_URL": model_stub.url})
+    patience = "1" if behaviour.get("mode") == "silent" else "60"
+    stub = {"STUB_URL": model_stub.url, "STUB_TIMEOUT": patience}
+    ended = cli("run", project("talker", "talker"), "--json", env=env | stub)
     assert ended.status == 1
     assert ended.document["outcome"]["error_type"] == "ModelError"
     assert said in ended.document["outcome"]["message"]

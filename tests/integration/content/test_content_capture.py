@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 APPS = Path(__file__).parent / "apps"
 KEY = "sk-" + "ant-" + "api03-" + "Zx8Kq2" * 4
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass

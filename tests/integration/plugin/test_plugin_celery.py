@@ -30,7 +30,7 @@ def test_a_block_is_one_run(handrail):
         first = shop.charge.delay(1)
         shop.receipt.delay(2)
     run.matches(task("shop.charge"), task("shop.receipt"))
-    assert first.get(timeout=10) == 1
+    assert first.get(timeout=60) == 1
     run.tasks("shop.receipt").times(2)
 """
 STOCK = """
@@ -146,7 +146,7 @@ def test_whole(handrail):
     run = handrail.send("cleaner", host="db-7").assert_unified()
     run.matches(agent("cleaner", handoff("scout", tool("table_sizes"), times=2), tool("drop_table")), exact=True)
     assert handrail.tier == "process"
-    assert run.result(timeout=10) is not None
+    assert run.result(timeout=60) is not None
 
 
 def test_broken_in_a_worker(handrail, faults):

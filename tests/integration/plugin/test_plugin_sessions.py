@@ -19,6 +19,7 @@ from handrail_harness.stack.workers import Worker
 from handrail_harness.testing.databases import CLAIM
 from handrail_harness.testing.leftovers import SESSION_VARIABLE
 
+from ...support.processes import alive
 from .conftest import Project
 
 pytest_plugins = ["pytester"]
@@ -85,7 +86,7 @@ def own_temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def wait_for(condition: Callable[[], bool], *, timeout: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], *, timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -155,7 +156,7 @@ def test_the_sweeper_clears_up_after_a_kill(killed: list[str], own_temp: Path) -
     assert "emptied: redis://" in first
     assert client.dbsize() == 0
     client.close()
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not alive(pid))
     assert "nothing to sweep" in sweep()
     assert left_in(own_temp) == []
 

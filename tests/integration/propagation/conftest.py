@@ -31,6 +31,7 @@ from handrail_propagation.exporters import PerProcessSpanExporter
 from .brokers import Broker, RabbitMQ, Redis
 
 APPS = Path(__file__).parent / "apps"
+PATIENCE = 60.0  # seconds until a wait gives up; a wait that succeeds takes a fraction
 
 
 class Scene:
@@ -71,14 +72,14 @@ class Scene:
         """A signature of one of the app's tasks."""
         return self.app.signature(f"propagation_app.{task}", args, queue=self.queue, **options)
 
-    def spans(self, processed: int, timeout: float = 20.0) -> list[Span]:
+    def spans(self, processed: int, timeout: float = PATIENCE) -> list[Span]:
         """All spans, once `processed` ended `process` spans have arrived (fails when fewer or more have)."""
         flush()
         spans = self.sink.wait_for(lambda spans: len(consumers(spans)) >= processed, timeout=timeout)
         assert len(consumers(spans)) == processed, [span.name for span in spans]
         return spans
 
-    def trace(self, trace_id: str, processed: int, timeout: float = 20.0) -> Forest:
+    def trace(self, trace_id: str, processed: int, timeout: float = PATIENCE) -> Forest:
         """The tree of one trace, once `processed` deliveries of it have been recorded (fails when more have)."""
 
         def arrived(spans: list[Span]) -> list[Span]:

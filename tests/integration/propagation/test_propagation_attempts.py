@@ -65,7 +65,7 @@ def test_retries_are_siblings(scene: Scene, failures: int) -> None:
     """N retries are N + 1 attempts under one send, numbered; the tree is as deep as without any."""
     scene.worker()
     with tracer().start_as_current_span("root"):
-        assert scene.send("flaky", failures).get(timeout=20) == failures
+        assert scene.send("flaky", failures).get(timeout=60) == failures
     forest = scene.forest(processed=failures + 1)
     found = attempts(forest)
     assert [span.attributes[names.MESSAGE_ATTEMPT] for span in found] == list(range(1, failures + 2))
@@ -86,7 +86,7 @@ def test_baggage_that_was_cleared_stays_cleared(scene: Scene) -> None:
         result = scene.send("forgetful", names.BAGGAGE_RUN_ID)
     finally:
         context.detach(token)
-    assert result.get(timeout=20) == {}
+    assert result.get(timeout=60) == {}
     first, second = attempts(scene.forest(processed=2))
     assert first.attributes[names.RUN_ID] == "run-to-forget"
     assert names.RUN_ID not in second.attributes
@@ -98,10 +98,10 @@ def test_a_killed_worker_is_delivered_again(scene: Scene, tmp_path: Path) -> Non
     worker = scene.worker(env={"TEST_VISIBILITY": "2"})
     with tracer().start_as_current_span("root"):
         result = scene.send("killed_worker", str(tmp_path / "marker"))
-    worker._running().wait_until(lambda: (tmp_path / "marker").exists(), what="the task", timeout=20)
+    worker._running().wait_until(lambda: (tmp_path / "marker").exists(), what="the task", timeout=60)
     worker.kill()
     scene.worker(env={"TEST_VISIBILITY": "2"})
-    assert result.get(timeout=30) == "second time"
+    assert result.get(timeout=60) == "second time"
     forest = scene.forest(processed=1)
     (alive,) = attempts(forest)
     assert alive.attributes[names.MESSAGE_REDELIVERED] is True
@@ -115,7 +115,7 @@ def test_a_quorum_queue_counts_deliveries(
     scene = scene_over(RabbitMQ(rabbitmq_url, backend=redis_url, settings=settings))
     scene.worker()
     with tracer().start_as_current_span("root"):
-        assert scene.send("dies", str(tmp_path / "marker"), 2).get(timeout=30) == "survived"
+        assert scene.send("dies", str(tmp_path / "marker"), 2).get(timeout=60) == "survived"
     found = attempts(scene.forest(processed=3))
     assert [span.attributes[names.MESSAGE_ATTEMPT] for span in found] == [1, 2, 3]
     assert [span.attributes.get(names.ABANDONED) for span in found] == [True, True, None]
@@ -131,7 +131,7 @@ def test_a_failed_publish_is_a_failed_span(scene: Scene) -> None:
             scene.send("add", 1, 2, retry=False)
         assert trace.get_current_span() is root
     spans = scene.spans(processed=0)
-    spans = scene.sink.wait_for(lambda spans: len(spans) >= 2)
+    spans = scene.sink.wait_for(lambda spans: len(spans) >= 2, timeout=60)
     (send,) = [span for span in spans if span.kind == "producer"]
     assert send.status_code == "error"
     assert send.attributes[names.ERROR_TYPE].endswith(type(raised.value).__name__)

@@ -48,7 +48,7 @@ def drain(connection: Connection, queue: str, callback: Any, *, deliveries: int 
 
     with Consumer(connection, [Queue(queue)], callbacks=[counted], accept=["json"], prefetch_count=1):
         while len(calls) < deliveries:
-            connection.drain_events(timeout=20)
+            connection.drain_events(timeout=60)
 
 
 def attempts_of(scene: Scene, number: int) -> list[Span]:
@@ -191,7 +191,7 @@ def test_a_stream_that_cannot_be_written(scene: Scene, redis_url: str) -> None:
             redis_streams.add(client, key, {"order": 17})
         assert trace.get_current_span() is root
     scene.spans(processed=0)
-    spans = scene.sink.wait_for(lambda spans: len(spans) == 2)
+    spans = scene.sink.wait_for(lambda spans: len(spans) == 2, timeout=60)
     (send,) = [span for span in spans if span.kind == "producer"]
     assert send.attributes[names.ERROR_TYPE].endswith("ResponseError")
 

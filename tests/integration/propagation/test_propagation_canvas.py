@@ -51,7 +51,7 @@ def test_a_chain_is_flat(scene: Scene, length: int) -> None:
     steps: list[Any] = [scene.signature("add", 0, 1)]
     steps += [scene.signature("add", 1) for _ in range(length - 1)]
     with tracer().start_as_current_span("root"):
-        assert chain(*steps, app=scene.app).apply_async().get(timeout=30) == length
+        assert chain(*steps, app=scene.app).apply_async().get(timeout=60) == length
     forest = scene.forest(processed=length)
     found = deliveries(forest)
     (root,) = forest.roots
@@ -66,7 +66,7 @@ def test_a_group_fans_out(scene: Scene) -> None:
     scene.worker()
     with tracer().start_as_current_span("root"):
         result = group([scene.signature("add", n, n) for n in range(5)], app=scene.app).apply_async()
-        assert result.get(timeout=20) == [0, 2, 4, 6, 8]
+        assert result.get(timeout=60) == [0, 2, 4, 6, 8]
     forest = scene.forest(processed=5)
     (root,) = forest.roots
     assert {send_of(forest, delivery).parent_span_id for delivery in deliveries(forest)} == {root.span_id}
@@ -79,7 +79,7 @@ def test_a_chord_body_is_linked_to_all_of_its_header(scene: Scene) -> None:
     header = [scene.signature("add", n, n) for n in range(4)]
     with tracer().start_as_current_span("root"):
         result = chord(header, app=scene.app)(scene.signature("total"))
-        assert result.get(timeout=20) == 12
+        assert result.get(timeout=60) == 12
     forest = scene.forest(processed=5)
     (root,) = forest.roots
     *runs, body = deliveries(forest)
@@ -93,7 +93,7 @@ def test_a_task_that_replaces_itself(scene: Scene) -> None:
     """The replacement is sent by the delivery that it replaces; that delivery has not failed."""
     scene.worker()
     with tracer().start_as_current_span("root"):
-        assert scene.send("replaced", 2, 3).get(timeout=20) == 5
+        assert scene.send("replaced", 2, 3).get(timeout=60) == 5
     forest = scene.forest(processed=2)
     first, second = deliveries(forest)
     assert send_of(forest, second).parent_span_id == first.span_id
@@ -148,7 +148,7 @@ def test_beat_begins_a_trace_each_time(scene: Scene, tmp_path: Path) -> None:
         return [span for span in consumers(spans) if span.parent_span_id in sent]
 
     try:
-        spans = scene.sink.wait_for(lambda spans: len(received(spans)) >= 2, timeout=40)
+        spans = scene.sink.wait_for(lambda spans: len(received(spans)) >= 2, timeout=60)
     finally:
         beat.close()
     forest, found = build(spans), received(spans)

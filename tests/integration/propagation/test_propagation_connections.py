@@ -80,7 +80,7 @@ def test_a_certificate_that_nobody_vouches_for(
     with pytest.raises((OperationalError, redis.ConnectionError)):
         scene.send("add", 1, 2, retry=False)
     scene.spans(processed=0)
-    (send,) = scene.sink.wait_for(lambda spans: len(spans) >= 1)
+    (send,) = scene.sink.wait_for(lambda spans: len(spans) >= 1, timeout=60)
     assert send.status_code == "error"
     assert send.attributes[names.ERROR_TYPE].endswith("Error")
     assert tls_redis.password not in repr(send)
@@ -113,7 +113,7 @@ def test_sentinel_fails_over_between_two_hops(watched: Watched, scene_over: Scen
     scene = scene_over(over(watched.url, {"master_name": MASTER}))
     scene.worker()
     with tracer().start_as_current_span("root"):
-        assert scene.send("add", 1, 2).get(timeout=20) == 3
+        assert scene.send("add", 1, 2).get(timeout=60) == 3
         watched.fail_over()
         scene.send("fan_out", 2, 3)
     assert_one_tree(scene.forest(processed=5), "redis", 5)

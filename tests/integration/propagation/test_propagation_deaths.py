@@ -84,7 +84,7 @@ def test_a_worker_dies_before_in_and_after_the_task(scene: Scene, tmp_path: Path
     spool = {"HANDRAIL_SPOOL_DIR": str(tmp_path / "spool")}
     worker = scene.worker(env=spool, concurrency=3)
     send_all(scene, tmp_path / "marks", together=3)
-    assert worker._running().wait(30), "the worker is killed by one of its children"
+    assert worker._running().wait(60), "the worker is killed by one of its children"
     scene.worker(env={**spool, "TEST_VISIBILITY": "4"}, concurrency=3)
     forest = build(scene.spans(processed=6, timeout=60))
     for where in PLACES:

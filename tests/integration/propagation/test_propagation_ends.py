@@ -86,7 +86,7 @@ def test_a_greenlet_that_is_killed_ends_once(scene: Scene, tmp_path: Path) -> No
     started = tmp_path / "started"
     worker = scene.worker("gevent")
     terminated = send(scene, "terminated", "sleeps", 60, str(started))
-    worker._running().wait_until(started.exists, what="the task", timeout=20)
+    worker._running().wait_until(started.exists, what="the task", timeout=60)
     scene.app.control.revoke(terminated.id, terminate=True)
     send(scene, "hard limit", "sleeps", 20, time_limit=1)
     send(scene, "plain", "add", 1, 2)
@@ -110,10 +110,10 @@ def test_ends_before_and_around_the_task(scene: Scene, tmp_path: Path) -> None:
     send(scene, "not a task", "add", 1, 2, headers={"eta": "nonsense"})
     worker = scene.worker(env={"TEST_REVOKED": revoked})
     terminated = send(scene, "terminated", "sleeps", 60, str(tmp_path / "started"))
-    worker._running().wait_until(lambda: (tmp_path / "started").exists(), what="the task", timeout=20)
+    worker._running().wait_until(lambda: (tmp_path / "started").exists(), what="the task", timeout=60)
     scene.app.control.revoke(terminated.id, terminate=True)
-    send(scene, "hard limit", "sleeps", 20, time_limit=1)
-    send(scene, "expired in the worker", "add", 1, 2, expires=0.7)  # prefetched, behind the one before
+    send(scene, "hard limit", "sleeps", 20, time_limit=3)
+    send(scene, "expired in the worker", "add", 1, 2, expires=2)  # prefetched, behind the one before
     expected |= {
         "not a task": "rejected",
         "terminated": "terminated",

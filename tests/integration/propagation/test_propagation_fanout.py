@@ -38,7 +38,7 @@ def sends(scene: Scene, count: int) -> list[Span]:
         return [span for span in spans if span.kind == "producer"]
 
     scene.spans(processed=0)
-    spans = found(scene.sink.wait_for(lambda spans: len(found(spans)) >= count))
+    spans = found(scene.sink.wait_for(lambda spans: len(found(spans)) >= count, timeout=60))
     assert len(spans) == count
     return spans
 
@@ -70,7 +70,7 @@ def test_a_fan_out_is_one_tree(scene: Scene) -> None:
     if scene.broker.system == "redis":
         assert waiting(scene) == 5
     scene.worker()
-    assert [result.get(timeout=20) for result in results] == [1, 2, 3, 4, 5]
+    assert [result.get(timeout=60) for result in results] == [1, 2, 3, 4, 5]
     forest = scene.forest(processed=5)
     (top,) = forest.roots
     sent = {span.attributes["messaging.message.id"]: span for span in forest.spans if span.kind == "producer"}

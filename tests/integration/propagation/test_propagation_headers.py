@@ -23,7 +23,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 def arrived(stage: Scene, task_id: str) -> dict[str, Any]:
     """What the task with this id says has arrived."""
-    result: dict[str, Any] = AsyncResult(task_id, app=stage.app).get(timeout=30)
+    result: dict[str, Any] = AsyncResult(task_id, app=stage.app).get(timeout=60)
     return result
 
 
@@ -56,7 +56,7 @@ def test_cleared_baggage_stays_cleared(stage: Scene, way: str) -> None:
             result = chain(*steps, app=stage.app).apply_async()
     finally:
         context.detach(token)
-    seen = result.get(timeout=20)
+    seen = result.get(timeout=60)
     assert seen["baggage"] == {}
     assert "baggage" not in seen["headers"]
     assert "traceparent" in seen["headers"]

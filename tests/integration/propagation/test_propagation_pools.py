@@ -75,7 +75,7 @@ def test_a_warm_stop_loses_nothing(scene: Any, pool: str) -> None:
     """With the default batch delay of 5 s, every span of a worker arrives because the stop flushes."""
     running = scene.worker(pool, env={"OTEL_BSP_SCHEDULE_DELAY": "60000"})
     results = [scene.send("add", number, 1) for number in range(10)]
-    assert [result.get(timeout=20) for result in results] == list(range(1, 11))
+    assert [result.get(timeout=60) for result in results] == list(range(1, 11))
     running.stop()
     forest = scene.forest(processed=10)
     assert len(of_kind(forest, "producer")) == 10
@@ -90,7 +90,7 @@ def test_a_child_per_task_loses_nothing(scene: Any) -> None:
         arguments=["--max-tasks-per-child=1"],
         concurrency=2,
     )
-    pids = {scene.send("pid").get(timeout=30) for _ in range(6)}
+    pids = {scene.send("pid").get(timeout=60) for _ in range(6)}
     assert len(pids) == 6
     assert not scene.forest(processed=6).orphans
 
@@ -163,9 +163,9 @@ def test_a_worker_under_opentelemetry_instrument(scene: Any, tmp_path: Path) -> 
         child.wait_until(lambda: " ready." in child.log(), what="worker", timeout=60)
         with tracer().start_as_current_span("root"):
             results = [scene.send("add", number, 1) for number in range(5)]
-        assert [result.get(timeout=20) for result in results] == list(range(1, 6))
+        assert [result.get(timeout=60) for result in results] == list(range(1, 6))
     finally:
-        child.close()
+        child.close(grace=60)  # as long as a warm stop may take
     assert "Failed to detach" not in child.log()
     forest = scene.forest(processed=5)
     assert_whole(forest)

@@ -29,7 +29,7 @@ def test_protocol_1_is_one_tree(scene: Scene) -> None:
         scene.send("raises", "text", link_error=scene.signature("pid", immutable=True))
         scene.send("nothing_of_that_name")
         scene.send("add", 1, 2, countdown=1)
-    assert (steps.get(timeout=20), body_result.get(timeout=20)) == (10, 6)
+    assert (steps.get(timeout=60), body_result.get(timeout=60)) == (10, 6)
     forest = scene.forest(processed=7 + 3 + 3 + 4 + 2 + 1 + 1)
     assert len({span.trace_id for span in forest.spans}) == 1
     assert len(forest.roots) == 1

@@ -79,7 +79,7 @@ def test_names_of_exchanges_without_celery(scene_over: SceneOver, rabbitmq_url: 
             kombu.publish(producer, {}, exchange=Exchange(fanout, "fanout"))
             kombu.publish(producer, {}, routing_key=other)
             while left:
-                connection.drain_events(timeout=20)
+                connection.drain_events(timeout=60)
     spans = scene.spans(processed=expected.total())
     sends = {span.span_id: span for span in spans if span.kind == "producer"}
     found = [

@@ -24,7 +24,7 @@ from handrail_propagation.spool.reader import read, segments, survey
 from handrail_propagation.spool.record import Kind, Record
 
 APPS = Path(__file__).parent / "apps"
-PATIENCE = 40.0
+PATIENCE = 90.0  # a warm stop alone may take half a minute
 POOLS = [
     ("prefork", []),
     ("prefork", ["--max-tasks-per-child=1"]),

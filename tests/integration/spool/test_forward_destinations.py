@@ -293,7 +293,7 @@ def test_the_command_runs_until_it_is_stopped(misbehaving: FaultyDestination, tm
             time.sleep(0.02)
         assert len(misbehaving.spans) == 2
         os.kill(running.pid, signal.SIGINT)
-        _, said = running.communicate(timeout=30)
+        _, said = running.communicate(timeout=60)
         assert running.returncode == 0, said
         assert "records delivered" in said
     finally:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from handrail_agents import Done, Job
+from handrail_agents import Done, InDoubt, Job
 from handrail_harness.faults.behaviour import SILENT
 from handrail_harness.faults.grpc_destination import FaultyGrpcDestination
 from handrail_harness.forest import build
@@ -23,6 +23,7 @@ from handrail_propagation import conventions as names
 from handrail_propagation.spool.accounting import account
 
 from ...faults.report import figure
+from ...support.processes import kill
 from .conftest import PATIENCE, POOLS, Keeping
 
 pytestmark = pytest.mark.integration
@@ -163,21 +164,18 @@ def test_everything_arrives_however_a_worker_is_stopped(
 def test_a_child_that_is_killed_leaves_no_orphan(keeping: Keeping, stack: EmbeddedStack) -> None:
     """The call in which a pool child was killed is there with an error, the child's signal, and its parents."""
     keeping.forward_to(stack.otlp_endpoint)
-    keeping.worker("doomed")
+    running = keeping.worker("doomed")
     job = keeping.ops.send("doomed")
-
-    def fatal() -> list[Span]:
-        # There is a second one of that name, of the attempt that finds the call in doubt
-        calls = [span for span in arrived(stack, [job]) if span.name == "execute_tool fatal"]
-        return [span for span in calls if span.span_id in keeping.done("fatal")]
-
-    wait_until(lambda: bool(fatal()), "the span of the fatal call")
-    (span,) = fatal()
+    assert isinstance(job.result(timeout=PATIENCE), InDoubt)
+    running.stop()  # a child's span arrives before its parent's: only now everything has
+    spans = arrived(stack, [job])
+    # There is a second one of that name, of the attempt that finds the call in doubt
+    calls = [span for span in spans if span.name == "execute_tool fatal"]
+    (span,) = [span for span in calls if span.span_id in keeping.done("fatal")]
     assert span.status_code == "error"
     assert span.attributes[names.ERROR_TYPE] == names.ERROR_WORKER_LOST
     assert span.attributes[names.ABANDONED] is True
     assert "SIGKILL" in str(span.attributes[names.ABANDONED_REASON])
-    spans = arrived(stack, [job])
     assert build(spans).orphans == ()
     assert len({one.span_id for one in spans}) == len(spans)
 
@@ -188,8 +186,7 @@ def test_what_a_killed_worker_left_is_delivered_by_the_next(keeping: Keeping, st
     running = keeping.worker("keeper", concurrency=2)
     jobs = [keeping.ops.send("keeper", times=30) for _ in range(2)]
     wait_until(lambda: len(keeping.done("note")) >= 5, "work")
-    for pid in (running.pid, *running.pool_pids()):
-        os.kill(pid, signal.SIGKILL)
+    kill((running.pid, *running.pool_pids()))
     running.stop()
     keeping.worker("nobody").stop()
     spans = arrived(stack, jobs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 
 import pytest
@@ -16,6 +15,7 @@ from handrail_propagation import conventions as names
 from handrail_propagation.spool.accounting import account
 
 from ...faults.report import figure
+from ...support.processes import kill
 from .conftest import Keeping
 from .test_forward_workers import arrived, wait_until
 
@@ -29,8 +29,9 @@ def _kill_at_work(keeping: Keeping, running: Worker, chance: random.Random) -> N
     before = len(keeping.done("note"))
     wait_until(lambda: len(keeping.done("note")) > before, "another effect")
     time.sleep(chance.random() * 0.05)
-    wait_until(lambda: bool(running.pool_pids()), "a pool child")
-    os.kill(chance.choice(running.pool_pids()), signal.SIGKILL)
+    children: list[int] = []
+    wait_until(lambda: children.extend(running.pool_pids()) or children != [], "a pool child")
+    kill([chance.choice(children)])
 
 
 def test_kills_of_a_real_pool_lose_nothing(keeping: Keeping, stack: EmbeddedStack) -> None:
@@ -46,8 +47,7 @@ def test_kills_of_a_real_pool_lose_nothing(keeping: Keeping, stack: EmbeddedStac
     jobs = [keeping.ops.send("keeper", times=400) for _ in range(8 + 2 * kills)]
     for _ in range(kills):
         _kill_at_work(keeping, running, chance)
-    for pid in (running.pid, *running.pool_pids()):
-        os.kill(pid, signal.SIGKILL)
+    kill((running.pid, *running.pool_pids()))
     running.stop()
     before = account(keeping.spool).total
     assert before.is_exact

@@ -8,11 +8,12 @@ import time
 
 import pytest
 
-from handrail_agents import Done
+from handrail_agents import Done, InDoubt
 from handrail_propagation import conventions as names
 from handrail_propagation.spool.reader import survey
 from handrail_propagation.spool.record import Kind
 
+from ...support.processes import kill
 from .conftest import PATIENCE, POOLS, Keeping
 
 pytestmark = pytest.mark.integration
@@ -48,13 +49,8 @@ def test_however_a_worker_is_ended_nothing_is_lost(keeping: Keeping, number: int
     deadline = time.monotonic() + PATIENCE
     while len(keeping.done("note")) < 20 and time.monotonic() < deadline:
         time.sleep(0.01)
-    if number == signal.SIGKILL:
-        for pid in pids:
-            os.kill(pid, number)
-    else:
-        os.kill(running.pid, number)
-        for pid in pids[1:]:
-            os.kill(pid, signal.SIGKILL)
+    os.kill(running.pid, number)
+    kill(pids[1:])
     running.stop()
     assert len(keeping.done("note")) >= 20
     keeping.assert_on_record(ended=False)
@@ -73,11 +69,9 @@ def test_no_sampler_hides_what_a_worker_did(keeping: Keeping) -> None:
 
 def test_the_fatal_call_is_on_record(keeping: Keeping) -> None:
     """The call in which a pool child was killed: its decision and its start are there, and its end is not."""
-    keeping.worker("doomed")
-    keeping.ops.send("doomed")
-    deadline = time.monotonic() + PATIENCE
-    while not keeping.done("fatal") and time.monotonic() < deadline:
-        time.sleep(0.01)
+    running = keeping.worker("doomed")
+    assert isinstance(keeping.ops.send("doomed").result(timeout=PATIENCE), InDoubt)
+    running.stop()
     (span_id,) = keeping.done("fatal")
     keeping.assert_on_record(ended=False)
     assert span_id not in keeping.spans(Kind.SPAN_END)

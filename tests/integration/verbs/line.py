@@ -29,7 +29,7 @@ from ...support.sender import traced_sender
 from .verdicts import VERDICTS, Verdict
 
 APPS = Path(__file__).parent / "apps"
-PATIENCE = 40.0  # seconds until a wait gives up
+PATIENCE = 60.0  # seconds until a wait gives up
 TWICE = (4, 5)
 """Receipts of a run of which one message is delivered twice: the second delivery may wake `first` once more."""
 

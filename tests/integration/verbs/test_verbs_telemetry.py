@@ -26,10 +26,10 @@ def relay(line: Line) -> Iterator[Relay]:
 
 @pytest.fixture(scope="module")
 def third(line: Line, relay: Relay) -> Iterator[Worker]:
-    """A worker for `third` that exports through the relay, and waits two seconds for an answer."""
+    """A worker for `third` that exports through the relay, and waits five seconds for an answer."""
     own = line.options
     environ = {**line.stack.environ(), **own.pop("env")}
-    environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": relay.endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "2"}
+    environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": relay.endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "5"}
     with Worker("line:app", [line.queue("third")], env=environ, **own) as worker:
         yield worker
 

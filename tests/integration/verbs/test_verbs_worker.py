@@ -8,7 +8,7 @@ from handrail_agents import Done
 from handrail_harness.faults import Faults
 from handrail_propagation import conventions as names
 
-from .line import TWICE, Line
+from .line import PATIENCE, TWICE, Line
 from .verdicts import VERDICTS
 
 pytestmark = pytest.mark.integration
@@ -18,7 +18,9 @@ def test_kill_child(line: Line, faults: Faults) -> None:
     """A pool child killed in a tool: its delivery is abandoned, the message runs again, what it had begun is lost."""
     job, key = line.send(wait=True)
     faults.kill_child(
-        line.workers[0], when=lambda: line.begun(key) and line.recorded(job, "process first", "send second")
+        line.workers[0],
+        when=lambda: line.begun(key) and line.recorded(job, "process first", "send second"),
+        timeout=PATIENCE,
     )
     line.let_go(key)
     assert line.end(job) == Done("noted")
@@ -41,7 +43,7 @@ def test_kill_worker(line: Line, faults: Faults) -> None:
     """A worker killed in a tool leaves its hand-off without a receipt until another one takes the message."""
     doomed = faults.worker("line:app", [line.queue("third")], **line.options)
     job, key = line.send(wait=True, to="third")
-    faults.kill_worker(doomed, when=lambda: line.begun(key))
+    faults.kill_worker(doomed, when=lambda: line.begun(key), timeout=PATIENCE)
     line.expect(job, VERDICTS["kill_worker"], receipts=1, at="third")
 
 
@@ -52,7 +54,9 @@ def test_recycle_children(line: Line, faults: Faults) -> None:
     job, _ = line.send(to="third")
     assert line.end(job) == Done("noted")
     line.expect(job, VERDICTS["recycle_children"], receipts=3, at="third")
-    assert set(before).isdisjoint(worker.pool_pids())
+    line.until(
+        lambda: set(before).isdisjoint(worker.pool_pids()), what="the child that ran it is still there"
+    )
 
 
 def test_uninstrument(line: Line, faults: Faults) -> None:

@@ -124,7 +124,7 @@ def fatal_read(key: str, most: int = 1) -> str:
 def hold(key: str) -> str:
     """Say that it has begun, then wait until the test lets it go on."""
     effect(key)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150  # meanwhile a test may wait for a warm stop, of half a minute at worst
     while not store.exists(f"{PREFIX}go:{key}"):
         if time.monotonic() > deadline:
             raise TimeoutError(key)

@@ -11,7 +11,8 @@ from handrail_agents.models import OpenAI
 
 app = Celery("talker", broker=os.environ["HANDRAIL_REDIS_URL"])
 ops = Agents(app, queue_prefix=os.environ["OFFICE_PREFIX"])
-MODEL = OpenAI("stub-1", base_url=os.environ["STUB_URL"] + "/v1", api_key="k", timeout=1.0, max_retries=0)
+TIMEOUT = float(os.environ["STUB_TIMEOUT"])
+MODEL = OpenAI("stub-1", base_url=os.environ["STUB_URL"] + "/v1", api_key="k", timeout=TIMEOUT, max_retries=0)
 
 
 @ops.agent(model=MODEL)

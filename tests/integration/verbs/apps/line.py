@@ -41,7 +41,7 @@ def note(key: str) -> str:
 def look(key: str) -> str:
     """Say that it has begun, then wait until the test lets it go on."""
     (FOLDER / f"{key}.begun").touch()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (FOLDER / f"{key}.go").exists():
         if time.monotonic() > deadline:
             raise TimeoutError(key)
@@ -52,7 +52,7 @@ def look(key: str) -> str:
 def caller_left(run: Run) -> None:
     """Wait until `first` is parked: a child that is quicker than that, on another worker, needs no wake."""
     with redis.Redis.from_url(os.environ["TEST_JOURNAL"]) as journal:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while journal.hget(f"handrail:{{{run.id}}}:{run.id}", "state") in (b"open", b"running"):
             if time.monotonic() > deadline:
                 raise TimeoutError("first does not park")
