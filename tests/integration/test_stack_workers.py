@@ -98,6 +98,16 @@ def test_killed_worker_leaves_no_pool_children(
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
+def test_a_pool_child_that_has_just_ended_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that ends between being listed and being killed keeps none of the others alive."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        monkeypatch.setattr(Worker, "pool_pids", lambda _: [gone.pid, child.pid])
+        assert Worker("adding:app").kill_pool() == [child.pid]
+        assert child.wait() == -signal.SIGKILL
+
+
 def test_worker_that_cannot_start_says_why(redis_url: str, tmp_path: Path) -> None:
     """An app that does not import is a StackError with the worker's last words, not a wait for ever."""
     with pytest.raises(StackError, match="no_such_module"):

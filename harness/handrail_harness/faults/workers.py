@@ -41,9 +41,8 @@ def kill_children(worker: Worker, when: Callable[[], bool], timeout: float) -> B
     """SIGKILL a worker's pool children once `when()` is true; raises `FaultDidNotBite`."""
     _await(when, f"kill_child (worker), worker {worker.hostname}", timeout)
     bites = Bites()
-    for pid in worker.pool_pids():
+    for pid in worker.kill_pool():
         bites.note(killed=pid)
-    worker.kill_pool()
     return bites
 
 

@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -133,10 +133,14 @@ class Worker:
         """SIGKILL the main process, as the kernel's out-of-memory killer would; its pool children go, too."""
         self._running().kill()
 
-    def kill_pool(self) -> None:
-        """SIGKILL every pool child; the main process stays and replaces them."""
+    def kill_pool(self) -> list[int]:
+        """SIGKILL every pool child; the main process stays and replaces them. Returns the pids of those it met."""
+        killed = []
         for pid in self.pool_pids():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        return killed
 
     def log(self, lines: int | None = None) -> str:
         """Return what the worker has printed, the last `lines` lines of it when given."""
