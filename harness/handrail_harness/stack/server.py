@@ -5,6 +5,7 @@ What Redis and RabbitMQ share; how each is configured and when it answers is the
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import signal
@@ -20,6 +21,8 @@ from handrail_harness.stack.service import Service
 
 HOST = "127.0.0.1"
 _ATTEMPTS = 3
+_LOWEST = 20_000
+_GIVEN_AWAY = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class LocalServer(Service):
@@ -113,8 +116,22 @@ class LocalServer(Service):
 
 
 def free_port() -> int:
-    """Return a TCP port that was free on the loopback interface a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that was free on the loopback interface a moment ago.
+
+    Below those that the kernel gives away by itself, where there are such: else any connection or server of this
+    machine may be given it before it is used, or while a server restarts.
+    """
+    below = range(_LOWEST, _first_given_away())
+    for port in [*secrets.SystemRandom().sample(below, min(_ATTEMPTS, len(below))), 0]:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            found: int = probe.getsockname()[1]
+            return found
+    raise StackError("no TCP port is free on the loopback interface")
+
+
+def _first_given_away() -> int:
+    try:
+        return int(_GIVEN_AWAY.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0  # not Linux
