@@ -95,6 +95,9 @@ class Faults(Injector):
         `workers` are those that consume the queue; when they are not given, all workers on the broker are asked, which
         takes a second. Raises `StackError` when one of them does not stop taking messages.
         """
+        # A session of the pytest plugin starts its worker with its first run, and that one would not know of this.
+        if not workers and (use := getattr(self.stack, "use", None)) is not None:
+            use()
         url = self.stack.environ()["CELERY_BROKER_URL"]
         held = Held(queue, open_queues(url), Consumers(url, queue, workers), self._in_broker)
         self._record("hold", "broker", f"queue {queue}", lambda: held.bites, held.release)

@@ -16,9 +16,12 @@ from rich.text import Text
 
 from handrail_harness.errors import RunAssertion
 from handrail_harness.forest import Key, key_of
+from handrail_harness.investigate import Investigation, investigate_run
 from handrail_harness.printable import printable
 from handrail_harness.render import render_tree
+from handrail_harness.rules import RunSpans
 from handrail_harness.testing.causes import causes_of
+from handrail_harness.testing.tornoff import Branch, torn_off
 
 if TYPE_CHECKING:
     from handrail_harness.rules import Breach, Settled, Waiver
@@ -28,8 +31,10 @@ if TYPE_CHECKING:
     from handrail_harness.testing.surroundings import Surroundings
 
 _WIDTH = 110
-_PROBLEMS, _CAUSES, _CLUES, _SHAPE, _TREE = 12, 6, 16, 24, 40
+_PROBLEMS, _CAUSES, _CLUES, _SHAPE, _TREE, _BRANCH = 12, 6, 16, 24, 40, 12
 """Lines that each part may take."""
+_BRANCHES = 2
+"""So many branches torn off are drawn; the cause lines name more."""
 
 
 class Failure:
@@ -61,8 +66,11 @@ class Failure:
         lines += [f"unused waiver of {waiver}: take it out" for waiver in unused]
         causes = causes_of(settled, self._around)
         marks = {key_of(one.span): f"{one.invariant}: {one.detail}" for one in reversed(broken)}
+        branches = torn_off(settled, self._around)
+        for one in branches:
+            marks[key_of(one.send)] = f"torn off: its receipt is in trace {one.trace_id}"
         clues = settled.explain().splitlines() if not settled.closed else []
-        return self._error(headline, lines, causes, clues, "", marks)
+        return self._error(headline, lines, causes, clues, "", marks, branches)
 
     def not_of_shape(self, shapes: Sequence[Shape], found: Sequence[Mismatch]) -> RunAssertion:
         """Return the error of a run that has another shape than the test says."""
@@ -85,6 +93,7 @@ class Failure:
         clues: Sequence[str],
         wanted: str,
         marks: dict[Key, str],
+        branches: Sequence[Branch] = (),
     ) -> RunAssertion:
         parts: list[RenderableType] = [Text(headline, style="bold red")]
         parts += _lines(problems, _PROBLEMS, "  ")
@@ -97,10 +106,19 @@ class Failure:
             parts.append(
                 Padding(render_tree(self._run.investigation, lines=_TREE, marks=marks), (0, 0, 0, 1))
             )
+        for branch in branches[:_BRANCHES]:
+            parts.append(Text(f"torn off it, trace {branch.trace_id}", style="bold"))
+            parts.append(Padding(render_tree(_alone(branch), lines=_BRANCH), (0, 0, 0, 1)))
         error = RunAssertion(rendered(*parts, colour=False))
         error.coloured = rendered(*parts, colour=True)
         error.run = self._run
         return error
+
+
+def _alone(branch: Branch) -> Investigation:
+    """Return what `handrail investigate` says about a branch, taken for a run of its own."""
+    traces = (branch.trace_id,)
+    return investigate_run(RunSpans("", branch.trace_id, "", traces, branch.spans, branch.events))
 
 
 def rendered(*parts: RenderableType, colour: bool) -> str:

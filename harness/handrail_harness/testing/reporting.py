@@ -104,7 +104,10 @@ def _drawn(run: Run) -> list[str]:
 def _saved(run: Run, number: int, item: pytest.Item) -> list[str]:
     run.patience = min(run.patience, _PATIENCE)
     try:
-        spans, events = run.spans, run.events
+        spans, events = list(run.spans), list(run.events)
+        for branch in run.torn_off() if spans else ():
+            spans += branch.spans
+            events += branch.events
     except (HandrailError, OSError) as error:
         return [f"run {run.trace_id} cannot be read: {error}"]
     if not spans:

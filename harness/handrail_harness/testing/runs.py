@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from handrail_agents import Job
     from handrail_harness.testing.failure import Failure
     from handrail_harness.testing.session import Handrail
+    from handrail_harness.testing.tornoff import Branch
 
 
 _WAIVED_PATIENCE = 2.0  # seconds
@@ -214,6 +215,12 @@ class Run(Queries, AbstractContextManager["Run"]):
     def failure(self) -> Failure:
         """Return what draws this run for a failed test."""
         return self._failure()
+
+    def torn_off(self) -> Sequence[Branch]:
+        """Return the traces that hand-offs of this run went into without anything that leads there."""
+        from handrail_harness.testing.tornoff import torn_off
+
+        return torn_off(self._look(), self._session.surroundings)
 
     def used(self) -> bool:
         """Whether the run has begun, so that it has to be one tree."""

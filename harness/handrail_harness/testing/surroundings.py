@@ -11,7 +11,7 @@ from handrail_harness.rules.handoffs import message_id_of
 
 if TYPE_CHECKING:
     from handrail_harness.rules import Clue
-    from handrail_harness.spans import Span
+    from handrail_harness.spans import LogEvent, Span
     from handrail_harness.stack.workers import Worker
     from handrail_harness.testing.applications import Application
     from handrail_harness.testing.ground import Ground
@@ -68,6 +68,14 @@ class Surroundings:
             pass  # what is told of the run is told without
         found.pop("", None)
         return found
+
+    def trace(self, trace_id: str) -> tuple[tuple[Span, ...], tuple[LogEvent, ...]]:
+        """Return the spans and events of any trace; nothing where it cannot be read."""
+        source = self._ground.source
+        try:
+            return tuple(source.spans(trace_id)), tuple(source.events(trace_id))
+        except SourceError:
+            return (), ()
 
     def waiting(self, queue: str) -> int:
         """Return how many messages wait in a queue of this session's database; 0 where that cannot be told."""

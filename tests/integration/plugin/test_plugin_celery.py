@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from handrail_harness.sources.otlpfile import OTLPFileSource
+
 from .conftest import Project
 
 pytest_plugins = ["pytester"]
@@ -187,7 +189,10 @@ def test_any_instrumentation(project: Project, monkeypatch: pytest.MonkeyPatch, 
 def test_a_branch_without_lineage_is_found(
     project: Project, monkeypatch: pytest.MonkeyPatch, tier: str, cause: str
 ) -> None:
-    """The stock instrumentation leaves nothing that leads to a trace torn off: its receipt says so, and no guess."""
+    """The stock instrumentation leaves nothing that leads to a trace torn off: its receipt says so, and no guess.
+
+    It is drawn beside the run, and saved with it.
+    """
     monkeypatch.setenv("SHOP_INSTRUMENTATION", "stock-in-workers")
     pytester = project(
         "shop", STOCK + TORN_OFF, f"handrail_app = shop:app\nhandrail_tier = {tier}\nhandrail_patience = 3"
@@ -196,6 +201,11 @@ def test_a_branch_without_lineage_is_found(
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines([f"*cause: {cause} so its consumer began a trace of its own, *"])
     assert len({line.strip() for line in done.outlines if "cause: " in line}) == 1
+    done.stdout.fnmatch_lines(
+        ["*torn off: its receipt is in trace *", "*torn off it, trace *", "*shop.receipt*"]
+    )
+    (saved,) = [line.partition("handrail show ")[2] for line in done.outlines if "run saved; " in line]
+    assert len(OTLPFileSource(saved).traces()) == 2
 
 
 def test_typing_errors_never_pass(project: Project) -> None:

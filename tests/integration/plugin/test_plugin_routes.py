@@ -32,6 +32,17 @@ import depot
 def test_nobody_takes_it(handrail):
     handrail.run(lambda: depot.weigh.apply_async((5,), priority=6))
 """
+HELD = """
+import depot
+
+
+def test_held(handrail, faults):
+    with faults.hold("audits") as held:
+        run = handrail.run(lambda: depot.audit.delay(5))
+        (message,) = held.wait(1, timeout=5)
+        held.duplicate(message)
+    assert run.tasks("depot.audit").only().attempts == 2
+"""
 NEVER_FETCHED = """
 import depot
 
@@ -65,3 +76,8 @@ def test_a_result_that_nobody_fetched_asks_nobody(project: Project) -> None:
     done = project("depot", NEVER_FETCHED, INI).runpytest_subprocess()
     done.assert_outcomes(passed=1, failed=1)
     assert "Retry limit exceeded" not in done.stdout.str() + done.stderr.str()
+
+
+def test_a_message_is_held_before_the_first_run(project: Project) -> None:
+    """The session's worker is there to be asked when a queue is held, also where nothing has been run yet."""
+    project("depot", HELD, INI).runpytest_subprocess().assert_outcomes(passed=1)
