@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
+import shutil
 import threading
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from handrail_propagation.forward import quarantine as quarantining
 from handrail_propagation.forward import retry
 from handrail_propagation.forward import shipper as shipping
 from handrail_propagation.forward.destination import Destination
-from handrail_propagation.forward.forwarder import Forwarder
+from handrail_propagation.forward.forwarder import LOCK, Forwarder
 from handrail_propagation.forward.outcome import Accepted, Declined, Later, Outcome, Refused
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
@@ -27,7 +29,7 @@ from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.ledger import path_of
 from handrail_propagation.spool.reader import SegmentFile, read, segments
 from handrail_propagation.spool.record import Kind, Record
-from handrail_propagation.spool.writer import Writer
+from handrail_propagation.spool.writer import NotRecorded, Writer
 
 from ..support.spool_scene import Scene, There, origin, record_ids
 
@@ -720,6 +722,65 @@ def test_one_process_at_a_time_forwards(tmp_path: Path) -> None:
     first.stop()
     assert second.elect()
     second.stop()
+
+
+def test_a_forwarder_whose_lock_was_deleted_leaves_the_work_to_the_next(tmp_path: Path) -> None:
+    """A cleaner of old files takes the lock away, another process is elected: the first one sends and saves no more."""
+    scene, there = Scene(tmp_path), There()
+    scene.span("span")
+    first = Forwarder(tmp_path, [Destination("one", there)])
+    second = Forwarder(tmp_path, [Destination("one", There())])
+    assert first.elect()
+    (tmp_path / LOCK).unlink()
+    assert second.elect()
+    with pytest.raises(shipping.Stopped):
+        first.shippers[0].round()
+    assert not there.requests
+    assert account(tmp_path).total.delivered == 0
+    first.stop()
+    second.stop()
+
+
+def test_a_spool_that_is_made_anew_is_forwarded_by_one_process(tmp_path: Path) -> None:
+    """A folder deleted under a running forwarder: that one is elected again, and knows what it has delivered."""
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    scene, there = Scene(folder), There()
+    forwarder = Forwarder(folder, [Destination("one", there)])
+    forwarder.start()
+    scene.span("before")
+    assert forwarder.flush(20)
+    shutil.rmtree(folder)
+    folder.mkdir(mode=0o700)
+    with pytest.raises(NotRecorded):
+        scene.writer.sync(scene.writer.recorded)
+    scene.span("after")
+    scene.writer.close()
+    while not (folder / LOCK).exists():
+        threading.Event().wait(0.01)
+    other = Forwarder(folder, [Destination("one", There())])
+    assert not other.elect()
+    assert forwarder.flush(20, final=True)
+    forwarder.stop()
+    assert [span.name for span in there.spans] == ["before", "after"]
+    found = account(folder).total
+    assert (found.delivered, found.quarantined) == (scene.writer.recorded, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, which only root may")
+def test_what_root_makes_in_somebody_s_spool_is_that_one_s(tmp_path: Path) -> None:
+    """A command by root's hand leaves nothing that the spool's user cannot read, and forwarding goes on."""
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 4321, 4322)
+    scene = Scene(folder, segment_size=4096)
+    scene.span("long", ended=False)
+    for number in range(50):
+        scene.span(f"span {number}")
+    forward(folder, There(lambda signal, items: Refused("no") if "span 3" in items else Accepted()))
+    made = list(folder.rglob("*"))
+    assert {path.suffix for path in made} >= {".seg", ".open", ".json", ".jsonl", ".lock"}
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(4321, 4322)}
 
 
 def test_flush_waits_until_everything_is_there(tmp_path: Path) -> None:

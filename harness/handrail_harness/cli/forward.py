@@ -51,6 +51,7 @@ def forward(
     from handrail_propagation.forward.metrics import observe
     from handrail_propagation.providers import meter_provider_of
     from handrail_propagation.spool.accounting import account
+    from handrail_propagation.spool.process import check_private
 
     folder = spool_folder(folder)
     config = Config.from_environment()
@@ -61,6 +62,7 @@ def forward(
         )
     forwarder = Forwarder(folder, found)
     try:
+        check_private(folder)
         elected = forwarder.elect()
     except OSError as error:
         raise ConfigurationError(f"the spool {folder} cannot be forwarded: {error.strerror}.") from None

@@ -18,7 +18,8 @@ from handrail_propagation.forward.destination import Destination
 from handrail_propagation.forward.ledgers import ledgers_for
 from handrail_propagation.forward.quarantine import Quarantine
 from handrail_propagation.forward.shipper import Shipper, Stopped
-from handrail_propagation.spool.files import FILES, Files
+from handrail_propagation.spool.files import FILES, Files, give_to_owner
+from handrail_propagation.spool.ledger import path_of
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ LOOK: Final = 0.1
 PAUSE: Final = 0.5
 """Seconds until what has come behind a request is sent: as much as possible goes into one."""
 _RETRY_SPOOL: Final = 5.0
+_COMPLAIN_EVERY: Final = 60.0
 ELECTING: Final = threading.Lock()
 """Held while a lock is taken: no process may be forked then, as it would keep the lock."""
 
@@ -67,6 +69,10 @@ class Forwarder:
                 os.close(descriptor)
                 raise
             self._lock = descriptor
+        if not self._is_ours():  # somebody has deleted the file between the two calls
+            self.release()
+            return False
+        give_to_owner(descriptor, self.folder)
         try:
             self._prepare()
         except BaseException:
@@ -131,9 +137,21 @@ class Forwarder:
         """Whether this process forwards the folder."""
         return self._lock is not None
 
+    def _is_ours(self) -> bool:
+        """Whether the lock is the folder's: another process takes a new one where somebody has deleted the file."""
+        if self._lock is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._lock), os.stat(self.folder / LOCK))
+        except OSError:
+            return False
+
     def _prepare(self) -> None:
         quarantine = Quarantine(self.folder, self._files)
         self._cleaner = Cleaner(self.folder, quarantine, self._files)
+        for shipper in self.shippers:  # of an earlier election: the folder may have been made anew since
+            if not path_of(self.folder, shipper.ledger.destination).exists():
+                shipper.ledger.save(self.folder, self._files)
         ledgers = ledgers_for(self.folder, [each.name for each in self.destinations], self._files)
         self.shippers = [
             Shipper(
@@ -144,6 +162,7 @@ class Forwarder:
                 quarantine=quarantine,
                 files=self._files,
                 saved=self._clean,
+                is_ours=self._is_ours,
             )
             for destination, ledger in zip(self.destinations, ledgers, strict=True)
         ]
@@ -153,26 +172,38 @@ class Forwarder:
             self._cleaner.clean(self.shippers)
 
     def _elect_and_follow(self) -> None:
+        while self._wait_for_election():
+            others = [self._thread(partial(self._follow, shipper)) for shipper in self.shippers[1:]]
+            self._threads += others
+            for thread in others:
+                thread.start()
+            self._follow(self.shippers[0])
+            if self._stop.is_set() or self._is_ours():
+                return
+            for thread in others:
+                thread.join()
+            _log.error("%s was deleted: who forwards is elected anew", self.folder / LOCK)
+            self.release()
+
+    def _wait_for_election(self) -> bool:
+        """Return when this process is elected; `False` when it is to stop."""
+        complained = 0.0
         while not self._stop.is_set():
             try:
                 if self.elect():
-                    break
+                    return True
             except OSError as error:
-                _log.error("the spool %s cannot be forwarded: %s", self.folder, error)
+                if time.monotonic() >= complained:
+                    complained = time.monotonic() + _COMPLAIN_EVERY
+                    _log.error("the spool %s cannot be forwarded: %s", self.folder, error)
             self._stop.wait(1.0)
-        else:
-            return
-        others = [self._thread(partial(self._follow, shipper)) for shipper in self.shippers[1:]]
-        self._threads += others
-        for thread in others:
-            thread.start()
-        self._follow(self.shippers[0])
+        return False
 
     def _thread(self, target: Callable[[], None]) -> threading.Thread:
         return threading.Thread(target=target, name="handrail-forward", daemon=True)
 
     def _follow(self, shipper: Shipper) -> None:
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self._is_ours():
             asked = self._asked
             patient = not (self._final or self._once)
             try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from handrail_propagation.forward.wire import Item
-from handrail_propagation.spool.files import FILES, Files, is_full
+from handrail_propagation.spool.files import FILES, Files, give_to_owner, is_full
 from handrail_propagation.spool.reader import Place
 from handrail_propagation.spool.segments import path_of
 
@@ -144,6 +144,8 @@ class Quarantine:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             before = self._files.size(descriptor)
+            if not before:
+                give_to_owner(descriptor, self._folder)
             if self._files.write(descriptor, text) != len(text):
                 os.ftruncate(descriptor, before)
                 raise OSError(errno.ENOSPC, "could only be written in part", str(path))

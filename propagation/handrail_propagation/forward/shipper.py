@@ -42,13 +42,13 @@ _COMPLAIN_EVERY: Final = 60.0
 
 
 class Stopped(Exception):
-    """The forwarder is to stop: what is not acknowledged is sent next time."""
+    """The forwarder is to stop, or another one is elected: what is not acknowledged is sent next time."""
 
 
 class Shipper:
     """Sends one spool to one destination; used by one thread, `lock` guards what others read.
 
-    `saved` is called each time that the ledger is on disk.
+    `saved` is called each time that the ledger is on disk; `is_ours` says whether this process still is the forwarder.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Shipper:
         quarantine: Quarantine,
         files: Files = FILES,
         saved: Callable[[], None] = lambda: None,
+        is_ours: Callable[[], bool] = lambda: True,
     ) -> None:
         self.folder = folder
         self.destination = destination
@@ -78,6 +79,7 @@ class Shipper:
         self._quarantine = quarantine
         self._files = files
         self._saved = saved
+        self._is_ours = is_ours
         self._origins: dict[bytes, Origin] = {}
         self._deaths = Deaths()
         self._batch: tuple[list[Item], list[Item]] = ([], [])
@@ -312,6 +314,8 @@ class Shipper:
             if self._declined(signal):
                 self._decline(items)
                 return
+            if not self._is_ours():
+                raise Stopped
             outcome = self.destination.transport.send(signal, body)
             match outcome:
                 case Accepted(rejected, message):
@@ -364,6 +368,8 @@ class Shipper:
         self._refused += [writer for _, _, writer, *_ in items[-rejected:]]
 
     def _save(self) -> None:
+        if not self._is_ours():
+            raise Stopped
         self._saved_at = time.monotonic()
         if self._unsaved:
             try:

@@ -22,12 +22,15 @@ class Files:
 
     def make_folder(self, folder: Path) -> None:
         """Create a folder that only its owner can enter; an existing one stays as it is."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            give_to_owner(folder, folder.parent)
 
     def create(self, path: Path) -> int:
         """Create a file that must not exist, for appending, locked by this process; return its descriptor."""
         descriptor = os.open(path, _CREATE, 0o600)
         try:
+            give_to_owner(descriptor, path.parent)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
             os.close(descriptor)
@@ -104,6 +107,19 @@ class Files:
 
 
 FILES: Final = Files()
+
+
+def give_to_owner(made: int | Path, folder: Path) -> None:
+    """Let what root has made in somebody's folder be that one's: else nobody but root can read on from there.
+
+    `made` is an open file, or a folder.
+    """
+    if os.geteuid():
+        return
+    owner = folder.stat()
+    if owner.st_uid:
+        with contextlib.suppress(PermissionError):  # a container's root may do less
+            os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def is_full(error: OSError) -> bool:

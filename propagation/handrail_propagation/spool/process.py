@@ -41,13 +41,9 @@ class Spool:
         """Called in each process that begins to write."""
         try:
             files.make_folder(self.folder)
-            mode = self.folder.stat().st_mode
+            check_private(self.folder)
         except OSError as error:
             raise ConfigurationError(f"the spool {folder} cannot be used: {error.strerror}.") from None
-        if mode & 0o022:
-            raise ConfigurationError(
-                f"other users may write into the spool {folder} (mode {mode & 0o777:o}); chmod 700 it."
-            )
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise ConfigurationError(f"the spool {folder} cannot be written to by this user.")
         _spools.add(self)
@@ -92,6 +88,15 @@ class Spool:
         inherited, self.current = self.current, None
         if inherited is not None:
             inherited.abandon()
+
+
+def check_private(folder: Path) -> None:
+    """Raise `ConfigurationError` when others may write into a spool folder, `OSError` when it cannot be looked at."""
+    mode = folder.stat().st_mode
+    if mode & 0o022:
+        raise ConfigurationError(
+            f"other users may write into the spool {folder} (mode {mode & 0o777:o}); chmod 700 it."
+        )
 
 
 _spools: weakref.WeakSet[Spool] = weakref.WeakSet()

@@ -248,6 +248,16 @@ def test_what_forwarding_waits_for_is_said_in_plain_words(tmp_path: Path) -> Non
     assert outcome.reason == f"{endpoint}/v1/traces: ConnectionRefusedError: [Errno 111] Connection refused"
 
 
+def test_a_folder_that_others_may_write_into_is_not_forwarded(tmp_path: Path) -> None:
+    """As workers refuse it: whoever can write there could send anything in this system's name."""
+    tmp_path.chmod(0o777)
+    command = _command(str(tmp_path), "--to", "http://127.0.0.1:1", "--once")
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 2
+    assert "chmod 700" in " ".join(run.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "handrail_harness.cli", "forward", *arguments]
 
