@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from handrail_propagation.spool.files import Files
 from handrail_propagation.spool.ledger import path_of
 from handrail_propagation.spool.reader import SegmentFile, read, segments
 from handrail_propagation.spool.record import Kind, Record
+from handrail_propagation.spool.segments import path_of as path_of_segment
 from handrail_propagation.spool.writer import NotRecorded, Writer
 
 from ..support.spool_scene import Scene, There, origin, record_ids
@@ -765,6 +767,44 @@ def test_a_spool_that_is_made_anew_is_forwarded_by_one_process(tmp_path: Path) -
     assert [span.name for span in there.spans] == ["before", "after"]
     found = account(folder).total
     assert (found.delivered, found.quarantined) == (scene.writer.recorded, 0)
+
+
+@pytest.mark.parametrize("when", ["asked", "read"])
+def test_a_segment_that_cannot_be_read_holds_nobody_else_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    """A bad sector, or a file that is another user's: it stays and is said, everything else arrives."""
+    bad, good = Scene(tmp_path), Scene(tmp_path)
+    bad.span("bad")
+    good.span("good")
+    bad.writer.close()
+    good.writer.close()
+    place = path_of_segment(tmp_path, bad.writer.id, 1)
+    there = There()
+    with monkeypatch.context() as broken:
+        if when == "asked":
+            place.rename(tmp_path / "aside")
+            place.mkdir()  # as good as any other error of `open`, also for root
+        else:
+            open_file = Path.open
+
+            def fail(path: Path, *arguments: str, **named: str) -> object:
+                if path == place and sys._getframe(1).f_code.co_name == "_segment":
+                    raise OSError(errno.EIO, "Input/output error")
+                return open_file(path, *arguments, **named)
+
+            broken.setattr(Path, "open", fail)
+        forward(tmp_path, there)
+    assert [span.name for span in there.spans] == ["good"]
+    assert list(segments(tmp_path)) == [bad.writer.id]
+    assert f"{bad.writer.id:016x} cannot be read" in caplog.text
+    if when == "asked":
+        place.rmdir()
+        (tmp_path / "aside").rename(place)
+    forward(tmp_path, there)
+    assert [span.name for span in there.spans] == ["good", "bad"]
+    total = account(tmp_path).total
+    assert (total.delivered, total.quarantined) == (bad.writer.recorded + good.writer.recorded, 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, which only root may")

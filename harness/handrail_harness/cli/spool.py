@@ -38,7 +38,8 @@ def status(
     try:
         found = account(folder)
     except OSError as error:
-        raise ConfigurationError(f"the spool {folder} cannot be read: {error.strerror}.") from None
+        what = f"the spool {folder}" if error.filename in (None, str(folder)) else error.filename
+        raise ConfigurationError(f"{what} cannot be read: {error.strerror}.") from None
     if json:
         print_json(found.to_json())
     else:

@@ -220,6 +220,9 @@ class Forwarder:
                 continue
             if self._once and not moved and not shipper.waits_for_the_dead:
                 return
+            if asked > shipper.answered and shipper.unreadable:
+                self._stop.wait(1.0)
+                continue
             with self._wake:
                 if asked > shipper.answered:
                     shipper.answered = asked

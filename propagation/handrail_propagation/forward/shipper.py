@@ -20,7 +20,7 @@ from handrail_propagation.forward.life import has_parent, identity_of, is_gone, 
 from handrail_propagation.forward.outcome import Accepted, Declined, Later, Refused
 from handrail_propagation.forward.quarantine import Quarantine
 from handrail_propagation.forward.retry import Backoff
-from handrail_propagation.forward.stream import Stream
+from handrail_propagation.forward.stream import Stream, Unreadable
 from handrail_propagation.forward.watch import Watch
 from handrail_propagation.forward.wire import Item, Origin, Signal, encode
 from handrail_propagation.spool.files import FILES, Files, is_full
@@ -89,7 +89,9 @@ class Shipper:
         self._unsaved = False
         self._saved_at = 0.0
         self._declined_until = 0.0
-        self._complained = 0.0
+        self._complained = self._complained_of_file = 0.0
+        self.unreadable: set[int] = set()
+        """Writers that the last round could not read."""
         self._watch: Watch | None = None
         self._listed: dict[int, int] = {}
         """Writer → the last of its segments whose name was synced."""
@@ -109,19 +111,20 @@ class Shipper:
         self.has_moved = False
         watch = Watch(self.folder)
         found = segments(self.folder)
-        gone = {writer for writer, files in found.items() if self._is_gone(writer, files)}
+        self._finish(found)
+        self.unreadable = set()
+        gone = {writer for writer, files in found.items() if self._is_known_gone(writer, files)}
+        found = {writer: files for writer, files in found.items() if writer not in self.unreadable}
         if gone:
             # A writer may have gone on to a new segment between the two looks
             again = segments(self.folder)
             gone = {writer for writer in gone if again.get(writer) == found[writer]}
-        self._finish(found)
         # What is written from here on is for the next round: nobody's end is seen without its start
         sizes = self._to_read(found, gone)
         before = self.ledger.delivered
         for writer, files in sizes.items():
-            stream = self.streams[writer]
-            if not stream.closed:
-                stream.read(files, self._add, alive=writer not in gone)
+            self._read(writer, files, alive=writer not in gone)
+        gone -= self.unreadable
         due = {key for stream in self.streams.values() for key in stream.verdicts}
         if due:
             self._look_again(gone)
@@ -149,9 +152,8 @@ class Shipper:
         Verdicts that come to light only now are for the next round.
         """
         for writer, files in self._to_read(segments(self.folder), gone).items():
-            stream = self.streams[writer]
-            if writer not in gone and not stream.closed:
-                stream.read(files, self._add, alive=True)
+            if writer not in gone:
+                self._read(writer, files, alive=True)
 
     def _to_read(
         self, found: Mapping[int, list[SegmentFile]], gone: Collection[int]
@@ -204,6 +206,30 @@ class Shipper:
                     self._unsaved = True
 
     # --- Reading ----------------------------------------------------------------------------------------------
+
+    def _read(self, writer: int, files: Mapping[SegmentFile, int], *, alive: bool) -> None:
+        stream = self.streams[writer]
+        if stream.closed or writer in self.unreadable:
+            return
+        try:
+            stream.read(files, self._add, alive=alive)
+        except Unreadable as error:
+            self._set_aside(writer, error)
+
+    def _is_known_gone(self, writer: int, files: list[SegmentFile]) -> bool:
+        try:
+            return self._is_gone(writer, files)
+        except OSError as error:
+            self._set_aside(writer, error)
+            return False
+
+    def _set_aside(self, writer: int, error: OSError) -> None:
+        """A disk or a file's mode keeps us from a writer's records: they stay, and those of others go on."""
+        self.unreadable.add(writer)
+        now = time.monotonic()
+        if now >= self._complained_of_file:
+            self._complained_of_file = now + _COMPLAIN_EVERY
+            _log.error("writer %016x cannot be read, its records stay: %s", writer, error)
 
     def _stream(self, writer: int) -> Stream:
         stream = self.streams.get(writer)

@@ -30,6 +30,10 @@ _LOG: Final = int(Kind.LOG)
 _ORIGIN: Final = int(Kind.ORIGIN)
 
 
+class Unreadable(OSError):
+    """A segment that is there cannot be read."""
+
+
 Start: TypeAlias = tuple[int, Origin, bytes]
 """The start of a span that has not ended: the number of its record, its origin, and its payload."""
 
@@ -203,6 +207,8 @@ class Stream:
                 data = opened.read(min(size - self._offset, MAX_FILE))
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise Unreadable(error.errno, error.strerror, str(file.path)) from error
         index = self._index
         settled = self.settled.cursor
         settled_until = settled.offset if index == settled.index else MAX_FILE if index < settled.index else 0
