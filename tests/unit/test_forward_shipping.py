@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import secrets
 import shutil
 import sys
 import threading
@@ -462,6 +463,37 @@ def test_a_child_that_is_gone_has_the_main_process_s_word(tmp_path: Path) -> Non
     forward(tmp_path, there)
     assert len(there.spans) == 2
     assert account(tmp_path).total.pending == 0
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_span_of_a_child_that_is_gone_from_the_spool_has_no_second_end(
+    tmp_path: Path, ended: bool, restarted: bool
+) -> None:
+    """The main process calls it lost when its records have been delivered and deleted, also before a restart."""
+    child, main = Scene(tmp_path, pid=7, parent_pid=6), Scene(tmp_path, pid=6)
+    key = child.span("process", ended=ended)
+    child.writer.close()
+    there = There()
+    forwarder = Forwarder(tmp_path, [Destination("one", there)])
+    assert forwarder.elect()
+    forwarder.shippers[0].round(patient=False)
+    forwarder.shippers[0].round(patient=False)
+    assert list(segments(tmp_path)) == []
+    if restarted:
+        forwarder.stop()
+        forwarder = Forwarder(tmp_path, [Destination("one", there)])
+        assert forwarder.elect()
+    main.end(key, "process", abandoned="signal 9")
+    other = secrets.token_bytes(8)
+    main.end(other, "never begun", abandoned="signal 9")
+    main.writer.close()
+    forwarder.shippers[0].round(patient=False)
+    forwarder.shippers[0].round(patient=False)
+    forwarder.stop()
+    assert [span.span_id for span in there.spans] == [key, other]
+    total = account(tmp_path).total
+    assert (total.delivered, total.quarantined) == (child.writer.recorded + main.writer.recorded, 0)
 
 
 def test_a_verdict_is_not_read_before_the_start_that_it_is_about(

@@ -29,7 +29,7 @@ class Deaths:
         self._ended_before: set[bytes] = set()
 
     def ended(self, key: bytes) -> None:
-        """Remember for a while that a span was ended by its own process."""
+        """Remember for a while that a span was ended by its own process, or for it."""
         self._ended.add(key)
         if len(self._ended) >= _REMEMBERED:
             self._ended_before, self._ended = self._ended, set()
@@ -71,7 +71,8 @@ class Deaths:
         labels = Labels(stream.writer)
         death = stream.death
         cursor = stream.entry.cursor
-        for sequence, origin, payload in list(stream.opens.values()):
+        for key, (sequence, origin, payload) in list(stream.opens.items()):
+            self.ended(key)
             began = Span.FromString(payload).start_time_unix_nano
             end = max(death.time if death else last, began)
             content = labels.span(closed(payload, end, death.reason if death else ""), sequence)

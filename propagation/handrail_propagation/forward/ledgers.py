@@ -34,6 +34,7 @@ def ledgers_for(folder: Path, destinations: Sequence[str], files: Files) -> list
             ledger.destination = name
         else:
             ledger = replace(furthest_behind, destination=name, writers=dict(furthest_behind.writers))
+            ledger.ended = list(furthest_behind.ended)
             ledger.finished = replace(furthest_behind.finished)
             is_full = not _saved(ledger, folder, files) or is_full
         ledgers.append(ledger)

@@ -82,6 +82,8 @@ class Shipper:
         self._is_ours = is_ours
         self._origins: dict[bytes, Origin] = {}
         self._deaths = Deaths()
+        for key in ledger.ended:
+            self._deaths.ended(key)
         self._batch: tuple[list[Item], list[Item]] = ([], [])
         self._bytes = 0
         self._refused: list[int] = []
@@ -280,8 +282,11 @@ class Shipper:
             and (patient or has_parent(self._identity(stream.writer, files)))
         ):
             return
+        ended = [key for key in (stream.last_end, *stream.opens) if key]
         for item in self._deaths.ends(stream, last_sign_of_life(files)):
             self._add(Signal.TRACES, item)
+        with self.lock:
+            self.ledger.remember(ended)
         stream.closed = True
 
     # --- Sending ----------------------------------------------------------------------------------------------

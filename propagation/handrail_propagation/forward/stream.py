@@ -87,6 +87,8 @@ class Stream:
         """When it was first found gone (monotonic seconds)."""
         self.identity: Identity | None = None
         self.death: Verdict | None = None
+        self.last_end = b""
+        """Trace and span id of the span that the process itself has ended last."""
         self._origin = origin
         self._ended = ended
         self._labels = Labels(writer)
@@ -235,9 +237,11 @@ class Stream:
                 key = key_of(payload)
                 opens.pop(key, None)
                 verdict = _ABANDONED in payload
-                if again and not verdict:
-                    self._ended(key)
-                    continue
+                if not verdict:
+                    self.last_end = key
+                    if again:
+                        self._ended(key)
+                        continue
                 origin = origins.get(number, NO_ORIGIN)
                 content = labels.span(payload, sequence)
                 item = origin, content, writer, index, end, sequence

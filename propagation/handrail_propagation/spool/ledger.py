@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from handrail_propagation.spool.reader import Cursor
 
 FOLDER: Final = "ledger"
 _VERSION: Final = 1
+_REMEMBERED: Final = 500
 _CHECKSUM: Final = b', "checksum": '
 
 
@@ -72,6 +74,8 @@ class Ledger:
     finished: Totals = field(default_factory=Totals)
     declined: int = 0
     """Of the delivered records, log records that the destination has no place for."""
+    ended: list[bytes] = field(default_factory=list)
+    """Spans that were ended last, one or more of each writer that has closed, the oldest first; see `remember`."""
 
     @property
     def delivered(self) -> int:
@@ -86,6 +90,10 @@ class Ledger:
             self.finished.delivered += entry.delivered
             self.finished.quarantined += entry.quarantined
             self.finished.dropped += entry.dropped
+
+    def remember(self, spans: Iterable[bytes]) -> None:
+        """Keep trace and span ids of spans with an end, for who says later, after a restart, that they had none."""
+        self.ended = [*self.ended, *spans][-_REMEMBERED:]
 
     def save(self, folder: Path, files: Files = FILES) -> None:
         """Replace the destination's ledger; when this returns it is on disk. Raises `OSError`."""
@@ -103,6 +111,7 @@ class Ledger:
             "writers": {f"{writer:016x}": entry.to_json() for writer, entry in self.writers.items()},
             "finished": asdict(self.finished),
             "declined": self.declined,
+            "ended": [key.hex() for key in self.ended],
         }
 
 
@@ -142,7 +151,9 @@ def read(path: Path) -> Ledger | None:
             for writer, entry in document["writers"].items()
         }
         finished = Totals(**{name: int(number) for name, number in document["finished"].items()})
-        return Ledger(str(document["destination"]), writers, finished, int(document.get("declined", 0)))
+        declined = int(document.get("declined", 0))
+        ended = [bytes.fromhex(key) for key in document.get("ended", ())]
+        return Ledger(str(document["destination"]), writers, finished, declined, ended)
     except (FileNotFoundError, IsADirectoryError):
         return None
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
