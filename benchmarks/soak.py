@@ -153,7 +153,9 @@ class Soak:
             instrument(app)
         self.queue = queue
         self.redis = redis.Redis.from_url(redis_url)
-        self.worker = Worker("soak:app", [queue], cwd=Path(__file__).parent, env=env)
+        self.worker = Worker(
+            "soak:app", [queue], cwd=Path(__file__).parent, env=env, log_path=folder / f"{queue}.log"
+        )
         self.worker.start()
 
     def send(self, count: int) -> None:
