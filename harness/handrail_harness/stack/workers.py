@@ -154,7 +154,8 @@ class Worker:
             self._log_path.unlink(missing_ok=True)
 
     def __enter__(self) -> Worker:
-        return self.start()
+        """Start the worker, unless whoever gave it has: `with handrail.worker(...)` stops it at the block's end."""
+        return self if self.running else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -108,7 +108,8 @@ class Failure:
             )
         for branch in branches[:_BRANCHES]:
             parts.append(Text(f"torn off it, trace {branch.trace_id}", style="bold"))
-            parts.append(Padding(render_tree(_alone(branch), lines=_BRANCH), (0, 0, 0, 1)))
+            receipt = {key_of(branch.receipt): f"torn off: span {branch.send.span_id} of the run sent it"}
+            parts.append(Padding(render_tree(_alone(branch), lines=_BRANCH, marks=receipt), (0, 0, 0, 1)))
         error = RunAssertion(rendered(*parts, colour=False))
         error.coloured = rendered(*parts, colour=True)
         error.run = self._run

@@ -19,6 +19,7 @@ from handrail_harness.stack.workers import Worker
 from handrail_harness.testing.applications import Application, find_application
 from handrail_harness.testing.eager import refuse_eager
 from handrail_harness.testing.ground import Ground
+from handrail_harness.testing.importpath import import_path
 from handrail_harness.testing.runs import Run
 from handrail_harness.testing.surroundings import Surroundings
 from handrail_harness.testing.tiers import choose
@@ -116,8 +117,8 @@ class Handrail:
         self._workers.guests.append(worker)
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that point a process at the stack."""
-        return self._ground.environ()
+        """Return the variables that point a process at the stack, and let it import what this one can."""
+        return {**import_path(), **self._ground.environ()}
 
     def worker(
         self, app: str, queues: Sequence[str] = (), *, env: Mapping[str, str] | None = None, **options: Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from .conftest import Project
@@ -31,6 +33,18 @@ import depot
 
 def test_nobody_takes_it(handrail):
     handrail.run(lambda: depot.weigh.apply_async((5,), priority=6))
+"""
+ELSEWHERE = """
+import depot
+
+
+def test_by_the_sessions_worker(handrail):
+    handrail.run(lambda: depot.audit.delay(5)).assert_unified()
+
+
+def test_by_a_worker_of_a_fault(handrail, faults):
+    with faults.worker("depot:app", ["size-5"]):
+        handrail.run(lambda: depot.weigh.delay(5)).assert_unified()
 """
 HELD = """
 import depot
@@ -81,3 +95,16 @@ def test_a_result_that_nobody_fetched_asks_nobody(project: Project) -> None:
 def test_a_message_is_held_before_the_first_run(project: Project) -> None:
     """The session's worker is there to be asked when a queue is held, also where nothing has been run yet."""
     project("depot", HELD, INI).runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_workers_import_what_tests_import(project: Project) -> None:
+    """Where pytest's `pythonpath` leads to the application, workers find it, too; a block around one stops it."""
+    pytester = project("depot", ELSEWHERE)
+    pytester.makeini("")
+    tests = pytester.mkdir("tests")
+    (tests / "pytest.ini").write_text(
+        "[pytest]\nhandrail_app = depot:app\nhandrail_tier = process\npythonpath = ..\n", encoding="utf-8"
+    )
+    (pytester.path / "test_runs.py").rename(tests / "test_runs.py")
+    os.chdir(tests)
+    pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:anyio").assert_outcomes(passed=2)
