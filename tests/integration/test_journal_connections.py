@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import secrets
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from celery import Celery
 
-from handrail_agents import Done
+from handrail_agents import Done, redis_journal
 from handrail_agents.errors import JournalError
 from handrail_agents.journal import Invocation, Journal
 from handrail_agents.lease import new_holder
+from handrail_agents.redis_client import connect
 from handrail_agents.redis_journal import RedisJournal, of_broker
 from handrail_harness.stack.certificates import ServerCertificate
 from handrail_harness.stack.redis import RedisServer, answers
 
+from ..support.closing import close_redis
 from .topologies import MASTER, cluster_of_three, make_certificate, watched_by_sentinel
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close, in the end, what the journals of a test have open."""
+    clients: list[Any] = []
+
+    def connected(*args: Any, **options: Any) -> Any:
+        clients.append(connect(*args, **options))
+        return clients[-1]
+
+    monkeypatch.setattr(redis_journal, "connect", connected)
+    yield
+    for client in clients:
+        close_redis(client)
 
 
 def open_run(journal: Journal) -> Invocation:

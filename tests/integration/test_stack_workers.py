@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,8 @@ from handrail_harness.stack import redis as stack_redis
 from handrail_harness.stack.redis import RedisServer
 from handrail_harness.stack.server import free_port
 from handrail_harness.stack.workers import Worker
+
+from ..support.closing import close_app
 
 pytestmark = pytest.mark.integration
 
@@ -59,7 +62,9 @@ def test_worker_takes_messages_and_stops_warm(
 ) -> None:
     """A started worker runs what is sent, and a warm stop lets the running task end first."""
     process = worker("adding:app", ["adding-warm"], cwd=app_folder, env={"HANDRAIL_REDIS_URL": redis_url})
-    with Celery("client", broker=redis_url, backend=redis_url) as client:
+    with ExitStack() as last:
+        client = Celery("client", broker=redis_url, backend=redis_url)
+        last.callback(close_app, client)
         assert client.send_task("add", (1, 2), queue="adding-warm").get(timeout=60) == 3
         assert f"{process.hostname} ready." in process.log(), "it is called what it calls itself"
         go = app_folder / "go"

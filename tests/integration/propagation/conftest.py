@@ -28,6 +28,7 @@ from handrail_harness.stack.workers import Worker
 from handrail_propagation import flush, instrument, uninstrument
 from handrail_propagation.exporters import PerProcessSpanExporter
 
+from ...support.closing import close_app
 from .brokers import Broker, RabbitMQ, Redis
 
 APPS = Path(__file__).parent / "apps"
@@ -153,7 +154,7 @@ def instrumented(broker: Broker, sink: SpanSink, start: Callable[..., Worker]) -
     yield scene
     uninstrument(scene.app)
     provider.shutdown()
-    scene.app.close()
+    close_app(scene.app)
 
 
 @pytest.fixture
