@@ -234,7 +234,7 @@ class Handrail:
         """Forget the runs of the test before."""
         self.test = test
         self._runs = []
-        self._workers.guests.clear()
+        self._workers.begin_test()
 
     def assert_runs(self) -> None:
         """Assert that every run of this test is one unified tree."""

@@ -41,6 +41,11 @@ class Workers:
         """The worker in threads of this process, in tier `thread`."""
         return self._threads
 
+    def begin_test(self) -> None:
+        """Forget the workers of others, and those that the test before has stopped or killed: the next run has one."""
+        self.guests.clear()
+        self._serving = [worker for worker in self._serving if worker.running]
+
     def serve(self, application: Application) -> None:
         """See to it that somebody takes the application's messages."""
         if not self._tier.worker_processes:

@@ -38,6 +38,11 @@ ELSEWHERE = """
 import depot
 
 
+def test_by_a_worker_that_ends(handrail):
+    with handrail.worker("depot:app", ["size-5"]):
+        handrail.run(lambda: depot.weigh.delay(5)).assert_unified()
+
+
 def test_by_the_sessions_worker(handrail):
     handrail.run(lambda: depot.audit.delay(5)).assert_unified()
 
@@ -98,7 +103,10 @@ def test_a_message_is_held_before_the_first_run(project: Project) -> None:
 
 
 def test_workers_import_what_tests_import(project: Project) -> None:
-    """Where pytest's `pythonpath` leads to the application, workers find it, too; a block around one stops it."""
+    """Where pytest's `pythonpath` leads to the application, workers find it, too; a block around one stops it.
+
+    The test behind it is served by another one.
+    """
     pytester = project("depot", ELSEWHERE)
     pytester.makeini("")
     tests = pytester.mkdir("tests")
@@ -107,4 +115,4 @@ def test_workers_import_what_tests_import(project: Project) -> None:
     )
     (pytester.path / "test_runs.py").rename(tests / "test_runs.py")
     os.chdir(tests)
-    pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:anyio").assert_outcomes(passed=2)
+    pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:anyio").assert_outcomes(passed=3)
