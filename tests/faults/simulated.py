@@ -106,3 +106,56 @@ class Worker:
         """The worker dies as a whole, and another one comes."""
         self.die()
         self._main, self._children = self._process(), []
+
+
+class Quarrelling(Worker):
+    """One whose main process is wrong or late more often than right, and whose children have much to say meanwhile."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        super().__init__(folder, chance)
+        self._unspoken: list[tuple[bytes, str]] = []
+        """Ended spans of dead children that the main process has not called lost yet, though it will."""
+
+    def act(self) -> None:
+        """Let one thing happen."""
+        things = (self._record, self._end, self._begin, self._die, self._quarrel, self._speak, self._renew)
+        (thing,) = self._chance.choices(things, (30, 5, 5, 3, 15, 5, 1))
+        thing()
+
+    def _quarrel(self) -> None:
+        """A child is called lost, ends its span, and begins its next segment in no time."""
+        if not self._children:
+            return
+        child = self._chance.choice(self._children)
+        name = str(len(self.spans) + len(self.events))
+        key = child.scene.span(name, ended=False)
+        self.spans.add(name)
+        self._main.scene.end(key, name, abandoned="lost")
+        child.scene.end(key, name)
+        for number in range(self._chance.randint(0, 60)):
+            event = f"{name}.{number}"
+            child.scene.event(event)
+            self.events.add(event)
+
+    def _die(self) -> None:
+        """A child is killed in its span, which is said at once, or with its answer on the way, which is said later."""
+        if not self._children:
+            return
+        child = self._children.pop(self._chance.randrange(len(self._children)))
+        name = str(len(self.spans) + len(self.events))
+        self.spans.add(name)
+        is_ended = self._chance.random() < 0.5
+        key = child.scene.span(name, ended=is_ended)
+        child.scene.writer.abandon()
+        if is_ended:
+            self._unspoken.append((key, name))
+        else:
+            self._main.scene.end(key, name, abandoned="signal 9 (SIGKILL)")
+
+    def _speak(self) -> None:
+        if self._unspoken:
+            self._main.scene.end(*self._unspoken.pop(0), abandoned="signal 9 (SIGKILL)")
+
+    def _renew(self) -> None:
+        super()._renew()
+        self._unspoken = []

@@ -1,6 +1,6 @@
 """A spool's life by chance: a worker's processes, a forwarder, two destinations, and all that can befall them.
 
-    python -m tests.faults.simulation --lives 400    # of the seeds 0 to 399
+    python -m tests.faults.simulation --lives 400    # of the seeds 0 to 399, and a quarter from 1,000,000 on
     python -m tests.faults.simulation --seeds 17     # one of them again
 
 One process, one thread, no clock: what a seed has done once it does again. Prints one JSON document, in which
@@ -34,10 +34,13 @@ from handrail_propagation.spool.reader import segments
 from ..support.spool_scene import There, record_ids
 from .perilous import Killed, Perilous
 from .processes import memory_folder
-from .simulated import Worker
+from .simulated import Quarrelling, Worker
 
 WRONG: Final = ("lost", "ended_twice", "inexact", "left")
 """What is counted of a life and must come to nothing."""
+
+QUARRELS: Final = 1_000_000
+"""Seeds from here on are of workers whose main process and children contradict each other all the time."""
 
 
 class Elsewhere(There):
@@ -64,7 +67,7 @@ class Life:
     def __init__(self, folder: Path, seed: int) -> None:
         self.chance = random.Random(seed)
         self.files = Perilous(self.chance)
-        self.worker = Worker(folder, self.chance)
+        self.worker = (Quarrelling if seed >= QUARRELS else Worker)(folder, self.chance)
         self.destinations = [Elsewhere(self), Elsewhere(self)]
         self.stops = 0
         self._folder = folder
@@ -202,6 +205,10 @@ def simulate(seeds: Iterable[int]) -> dict[str, Any]:
     return {**totals, "seconds": round(time.monotonic() - began, 1), "failures": failures}
 
 
+def _seeds(lives: int) -> set[int]:
+    return {*range(lives), *range(QUARRELS, QUARRELS + lives // 4)}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lives", type=int, default=0, help="how many, of the seeds from 0")
@@ -209,7 +216,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.getLogger("handrail_propagation").setLevel(logging.CRITICAL)
     retry.FIRST = shipping.SAVE_EVERY = 0.0  # type: ignore[misc]
-    result = simulate(sorted({*range(options.lives), *options.seeds}))
+    result = simulate(sorted({*_seeds(options.lives), *options.seeds}))
     print(json.dumps(result))
     return int(bool(result["failures"]))
 
