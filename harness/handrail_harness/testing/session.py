@@ -118,7 +118,12 @@ class Handrail:
 
     def environ(self) -> dict[str, str]:
         """Return the variables that point a process at the stack, and let it import what this one can."""
-        return {**import_path(), **self._ground.environ()}
+        application = self._application
+        if application is None and self._named:
+            application = find_application(self._named, self._folder)
+        results = application is not None and application.keeps_results and self._ground.tier.owned
+        backend = {"CELERY_RESULT_BACKEND": self._ground.tier.broker_url} if results else {}
+        return {**import_path(), **backend, **self._ground.environ()}
 
     def worker(
         self, app: str, queues: Sequence[str] = (), *, env: Mapping[str, str] | None = None, **options: Any
@@ -129,7 +134,7 @@ class Handrail:
         `thread`, where workers are threads.
         """
         refuse_eager()
-        return self._workers.start(app, queues, env or {}, self._application, options)
+        return self._workers.start(app, queues, env or {}, options)
 
     # --- Runs ---
 

@@ -60,14 +60,13 @@ class Workers:
                     "handrail_app = MODULE:ATTRIBUTE, or start them with handrail.worker()"
                 )
             options = {"cwd": application.folder} if application.folder else {}
-            self.start(application.celery_name, application.queues(), {}, application, options)
+            self.start(application.celery_name, application.queues(), {}, options)
 
     def start(
         self,
         app: str,
         queues: Sequence[str],
         env: Mapping[str, str],
-        application: Application | None,
         options: dict[str, Any],
     ) -> Worker:
         """Start a worker process for runs and wait until it is ready; raises `StackError`."""
@@ -76,9 +75,7 @@ class Workers:
                 "tier thread has no worker processes; run with --handrail-tier=process for this test"
             )
         options.setdefault("concurrency", 2)
-        results = application is not None and application.keeps_results and self._tier.owned
-        backend = {"CELERY_RESULT_BACKEND": self._tier.broker_url} if results else {}
-        variables = {**self._environ(), **backend}
+        variables = dict(self._environ())
         if self._faults_folder is not None:
             from handrail_harness.faults.workers import worker_options
 

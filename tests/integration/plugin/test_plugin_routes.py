@@ -49,7 +49,9 @@ def test_by_the_sessions_worker(handrail):
 
 def test_by_a_worker_of_a_fault(handrail, faults):
     with faults.worker("depot:app", ["size-5"]):
-        handrail.run(lambda: depot.weigh.delay(5)).assert_unified()
+        run = handrail.run(lambda: depot.weigh.delay(5))
+        run.assert_unified()
+        assert run.result() == 5
 """
 HELD = """
 import depot
