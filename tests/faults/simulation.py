@@ -26,7 +26,8 @@ from handrail_propagation.forward import shipper as shipping
 from handrail_propagation.forward.destination import Destination
 from handrail_propagation.forward.forwarder import Forwarder
 from handrail_propagation.forward.outcome import Later, Outcome
-from handrail_propagation.forward.shipper import Shipper, Stopped
+from handrail_propagation.forward.sending import Stopped
+from handrail_propagation.forward.shipper import Shipper
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.reader import segments

@@ -25,6 +25,7 @@ from handrail_propagation.forward import shipper as shipping
 from handrail_propagation.forward.destination import Destination
 from handrail_propagation.forward.forwarder import LOCK, Forwarder
 from handrail_propagation.forward.outcome import Accepted, Declined, Later, Outcome, Refused
+from handrail_propagation.forward.sending import Stopped
 from handrail_propagation.forward.wire import Signal
 from handrail_propagation.spool.accounting import account
 from handrail_propagation.spool.files import Files
@@ -658,7 +659,7 @@ def test_a_destination_that_is_away_holds_nothing_up_but_deletion(tmp_path: Path
     assert forwarder.elect()
     forwarder.shippers[0].round()
     forwarder._stop.set()
-    with pytest.raises(shipping.Stopped):
+    with pytest.raises(Stopped):
         forwarder.shippers[1].round()
     forwarder.stop()
     assert len(here.spans) == 1
@@ -738,7 +739,7 @@ def test_a_wrong_address_is_not_taken_for_a_destination_without_logs(tmp_path: P
     forwarder = Forwarder(tmp_path, [Destination("one", nowhere)])
     assert forwarder.elect()
     forwarder._stop.set()
-    with pytest.raises(shipping.Stopped):
+    with pytest.raises(Stopped):
         forwarder.shippers[0].round()
     forwarder.stop()
     assert account(tmp_path).total.pending == account(tmp_path).total.recorded
@@ -767,7 +768,7 @@ def test_a_forwarder_whose_lock_was_deleted_leaves_the_work_to_the_next(tmp_path
     assert first.elect()
     (tmp_path / LOCK).unlink()
     assert second.elect()
-    with pytest.raises(shipping.Stopped):
+    with pytest.raises(Stopped):
         first.shippers[0].round()
     assert not there.requests
     assert account(tmp_path).total.delivered == 0

@@ -17,7 +17,8 @@ from handrail_propagation.forward.cleaner import Cleaner
 from handrail_propagation.forward.destination import Destination
 from handrail_propagation.forward.ledgers import ledgers_for
 from handrail_propagation.forward.quarantine import Quarantine
-from handrail_propagation.forward.shipper import Shipper, Stopped
+from handrail_propagation.forward.sending import Stopped
+from handrail_propagation.forward.shipper import Shipper
 from handrail_propagation.spool.files import FILES, Files, give_to_owner
 from handrail_propagation.spool.ledger import path_of
 

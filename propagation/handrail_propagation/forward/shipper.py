@@ -1,4 +1,4 @@
-"""One destination: reads every writer's records, sends them in order, and keeps its ledger.
+"""One destination: reads every writer's records, has them sent in order, and keeps its ledger.
 
 A batch is settled when the destination has acknowledged all of it, and the ledger says so only after that: a kill in
 between sends it again, under the same record ids.
@@ -17,12 +17,11 @@ from handrail_propagation.forward import carry
 from handrail_propagation.forward.death import Deaths
 from handrail_propagation.forward.destination import Destination
 from handrail_propagation.forward.life import has_parent, identity_of, is_gone, last_sign_of_life
-from handrail_propagation.forward.outcome import Accepted, Declined, Later, Refused
 from handrail_propagation.forward.quarantine import Quarantine
-from handrail_propagation.forward.retry import Backoff
+from handrail_propagation.forward.sending import Sending, Stopped
 from handrail_propagation.forward.stream import Stream, Unreadable
 from handrail_propagation.forward.watch import Watch
-from handrail_propagation.forward.wire import Item, Origin, Signal, encode
+from handrail_propagation.forward.wire import Item, Origin, Signal
 from handrail_propagation.spool.files import FILES, Files, is_full
 from handrail_propagation.spool.identity import Identity
 from handrail_propagation.spool.ledger import Entry, Ledger
@@ -36,13 +35,7 @@ SAVE_EVERY: Final = 0.25
 """Seconds between two versions of the ledger on disk while much is sent."""
 LOOK_EVERY: Final = 1.0
 """Seconds until a folder in which nothing seems to move is read again as a whole: a death leaves no trace in it."""
-DECLINED_FOR: Final = 300.0
-"""Seconds until a destination that takes no logs is asked again."""
 _COMPLAIN_EVERY: Final = 60.0
-
-
-class Stopped(Exception):
-    """The forwarder is to stop, or another one is elected: what is not acknowledged is sent next time."""
 
 
 class Shipper:
@@ -70,28 +63,26 @@ class Shipper:
         self.streams: dict[int, Stream] = {}
         self.saved_writers = dict(ledger.writers)
         """What the ledger on disk says."""
-        self.trouble = ""
-        """Why the last attempt did not go through; empty when it did."""
         # By number: an Enum's member is hashed by a method of Python's
         self._wanted = [signal in destination.transport.signals for signal in Signal]
         self._max_bytes = destination.max_bytes
-        self._stop = stop
         self._quarantine = quarantine
         self._files = files
         self._saved = saved
         self._is_ours = is_ours
+        # What went before may be let go of while it waits
+        self._sending = Sending(
+            destination, stop=stop, quarantine=quarantine, waits=self._save, is_ours=is_ours
+        )
         self._origins: dict[bytes, Origin] = {}
         self._deaths = Deaths()
         for key in ledger.ended:
             self._deaths.ended(key)
         self._batch: tuple[list[Item], list[Item]] = ([], [])
         self._bytes = 0
-        self._refused: list[int] = []
-        """Writers of records of this batch that will never be taken, one for each; a batch may be sent anew."""
         self._unsaved = False
         self._saved_at = 0.0
-        self._declined_until = 0.0
-        self._complained = self._complained_of_file = 0.0
+        self._complained_of_file = 0.0
         self.unreadable: set[int] = set()
         """Writers that the last round could not read."""
         self._watch: Watch | None = None
@@ -182,6 +173,11 @@ class Shipper:
             if writer not in children
         }
         return of_parents | {writer: of_children[writer] for writer in found if writer in children}
+
+    @property
+    def trouble(self) -> str:
+        """Why the last attempt did not go through; empty when it did."""
+        return self._sending.trouble
 
     @property
     def is_quiet(self) -> bool:
@@ -305,16 +301,18 @@ class Shipper:
         moved = [stream for stream in self.streams.values() if stream.settles]
         self.has_moved = self.has_moved or bool(moved)
         self._sync_read(moved)
-        self._refused = []
+        refused: list[int] = []  # of this batch alone: it may be sent anew
+        self._sending.declined = 0
         for signal in Signal:
             items = self._batch[signal]
             if items:
-                self._send(signal, items)
+                refused += self._sending.send(signal, items)
         self._batch = ([], [])
         self._bytes = 0
-        for writer in self._refused:
+        for writer in refused:
             self.streams[writer].quarantined += 1
         with self.lock:
+            self.ledger.declined += self._sending.declined
             for stream in moved:
                 self._quarantine.damaged(stream.damages)
                 stream.damages = []
@@ -337,66 +335,6 @@ class Shipper:
         if is_new:
             self._files.sync_folder(self.folder)
             self._listed = {stream.writer: stream.entry.cursor.index for stream in self.streams.values()}
-
-    def _send(self, signal: Signal, items: list[Item]) -> None:
-        body = encode(items)
-        backoff = Backoff()
-        while True:
-            if self._declined(signal):
-                self._decline(items)
-                return
-            if not self._is_ours():
-                raise Stopped
-            outcome = self.destination.transport.send(signal, body)
-            match outcome:
-                case Accepted(rejected, message):
-                    self.trouble = ""
-                    if rejected:
-                        self._refuse(items, min(rejected, len(items)), message)
-                    return
-                case Declined(reason) if self._takes_spans():
-                    _log.warning("%s: takes no logs; events stay on their spans there", reason)
-                    self._declined_until = time.monotonic() + DECLINED_FOR
-                case Declined(reason):
-                    self._wait(backoff, reason, None)  # the address is wrong, and not the signal
-                case Refused(reason):
-                    if len(items) == 1:
-                        self._refuse(items, 1, reason)
-                    else:
-                        half = len(items) // 2
-                        self._send(signal, items[:half])
-                        self._send(signal, items[half:])
-                    return
-                case Later(reason, after):
-                    self._wait(backoff, reason, after)
-
-    def _wait(self, backoff: Backoff, reason: str, after: float | None) -> None:
-        self.trouble = reason
-        delay = backoff.next(after)
-        now = time.monotonic()
-        if now >= self._complained:
-            self._complained = now + _COMPLAIN_EVERY
-            _log.warning("forwarding waits, nothing is lost: %s; next attempt in %.1f s", reason, delay)
-        self._save()  # what went before may be let go of meanwhile
-        if self._stop.wait(delay):
-            raise Stopped
-
-    def _takes_spans(self) -> bool:
-        """Whether an export of no spans is accepted there."""
-        transport = self.destination.transport
-        return Signal.TRACES in transport.signals and isinstance(transport.send(Signal.TRACES, b""), Accepted)
-
-    def _declined(self, signal: Signal) -> bool:
-        return signal is Signal.LOGS and time.monotonic() < self._declined_until
-
-    def _decline(self, items: list[Item]) -> None:
-        with self.lock:
-            self.ledger.declined += len(items)
-
-    def _refuse(self, items: list[Item], rejected: int, reason: str) -> None:
-        self._quarantine.refused(self.destination.name, items, rejected, reason)
-        # Which of them is not said: the last ones are as good as any, and the sum is right
-        self._refused += [writer for _, _, writer, *_ in items[-rejected:]]
 
     def _save(self) -> None:
         if not self._is_ours():
