@@ -48,6 +48,8 @@ class Worker:
         log_path: Path | None = None,
     ) -> None:
         self.hostname = hostname or f"w{secrets.token_hex(4)}@{socket.gethostname()}"
+        self.queues = tuple(queues)
+        """The queues that it was given; empty for all of the app's."""
         self._owns_log = log_path is None
         self._log_path = log_path
         self._env = {**os.environ, **(env or {})}

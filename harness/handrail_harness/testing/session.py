@@ -113,8 +113,8 @@ class Handrail:
         return self._ground.quiet
 
     def watch_worker(self, worker: Worker) -> None:
-        """Let failures of this test tell of a worker that somebody else starts and stops, such as `Faults`."""
-        self._workers.guests.append(worker)
+        """Leave its queues to a worker that somebody else starts, such as `Faults`; failures tell of it, too."""
+        self._workers.welcome(worker)
 
     def environ(self) -> dict[str, str]:
         """Return the variables that point a process at the stack, and let it import what this one can."""

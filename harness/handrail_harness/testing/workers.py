@@ -12,6 +12,7 @@ from handrail_harness.errors import StackError
 from handrail_harness.stack.workers import Worker
 from handrail_harness.testing.applications import Application
 from handrail_harness.testing.messages import Messages
+from handrail_harness.testing.sharing import Sharing
 from handrail_harness.testing.threads import ThreadWorker
 from handrail_harness.testing.tiers import Tier
 
@@ -24,8 +25,10 @@ class Workers:
         self._environ = environ
         self._all: list[Worker] = []
         self._serving: list[Worker] = []
-        self.guests: list[Worker] = []
-        """Worker processes that somebody else has started for the test that is running."""
+        self._automatic: Worker | None = None
+        """The one that was started because there was none."""
+        self._guests: list[Worker] = []
+        self._sharing = Sharing(lambda: self._environ()["CELERY_BROKER_URL"])
         self._threads: ThreadWorker | None = None
         self._faults_folder: Path | None = None
         self.messages = Messages()
@@ -37,14 +40,25 @@ class Workers:
         return tuple(self._serving)
 
     @property
+    def guests(self) -> Sequence[Worker]:
+        """The worker processes that somebody else has started for the test that is running."""
+        return tuple(self._guests)
+
+    @property
     def threads(self) -> ThreadWorker | None:
         """The worker in threads of this process, in tier `thread`."""
         return self._threads
 
     def begin_test(self) -> None:
         """Forget the workers of others, and those that the test before has stopped or killed: the next run has one."""
-        self.guests.clear()
+        self._guests.clear()
         self._serving = [worker for worker in self._serving if worker.running]
+        self._share()
+
+    def welcome(self, guest: Worker) -> None:
+        """Leave its queues to a worker that somebody else starts, until that has ended or the test has."""
+        self._guests.append(guest)
+        self._share()
 
     def serve(self, application: Application) -> None:
         """See to it that somebody takes the application's messages."""
@@ -60,7 +74,8 @@ class Workers:
                     "handrail_app = MODULE:ATTRIBUTE, or start them with handrail.worker()"
                 )
             options = {"cwd": application.folder} if application.folder else {}
-            self.start(application.celery_name, application.queues(), {}, options)
+            self._automatic = self.start(application.celery_name, application.queues(), {}, options)
+        self._share()
 
     def start(
         self,
@@ -85,7 +100,13 @@ class Workers:
         worker = Worker(app, queues, env={**variables, **env}, **options)
         self._all.append(worker)
         self._serving.append(worker.launch().wait_ready())
+        self._share()
         return worker
+
+    def _share(self) -> None:
+        automatic = self._automatic if self._automatic in self._serving else None
+        others = [worker for worker in self._serving if worker is not automatic]
+        self._sharing.settle(automatic, [*self._guests, *others])
 
     def faults_folder(self) -> Path:
         """Return the folder that tells workers which faults to act out; from now on they are started with it."""

@@ -53,6 +53,28 @@ def test_by_a_worker_of_a_fault(handrail, faults):
         run.assert_unified()
         assert run.result() == 5
 """
+BESIDE = """
+import depot
+
+
+def test_the_sessions_worker_first(handrail):
+    handrail.run(lambda: depot.audit.delay(5)).assert_unified()
+
+
+def test_every_time(handrail, faults):
+    lost = faults.uninstrument("depot:app", ["audits"])
+    for _ in range(4):
+        run = handrail.run(lambda: depot.audit.delay(5))
+        run.waive("handoff_received", reason="nothing traces there")
+        assert run.result() == 5
+    assert lost.log().count("] received") == 4
+    lost.stop()
+    handrail.run(lambda: depot.audit.delay(5)).assert_unified()
+
+
+def test_the_sessions_worker_again(handrail):
+    handrail.run(lambda: depot.audit.delay(5)).assert_unified()
+"""
 HELD = """
 import depot
 
@@ -102,6 +124,13 @@ def test_a_result_that_nobody_fetched_asks_nobody(project: Project) -> None:
 def test_a_message_is_held_before_the_first_run(project: Project) -> None:
     """The session's worker is there to be asked when a queue is held, also where nothing has been run yet."""
     project("depot", HELD, INI).runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_a_worker_of_the_test_has_its_queues_to_itself(project: Project) -> None:
+    """The session's worker reads all queues but those of a fault's worker, and these again in the next test."""
+    project("depot", BESIDE, INI.replace("thread", "process")).runpytest_subprocess().assert_outcomes(
+        passed=3
+    )
 
 
 def test_workers_import_what_tests_import(project: Project) -> None:
