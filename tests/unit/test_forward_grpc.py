@@ -45,7 +45,7 @@ class Failing(grpc.RpcError):
 )
 def test_a_request_that_is_too_long_is_told_from_a_quota(code: str, details: str) -> None:
     """Servers in Go, C++, Java, .NET and Rust say it in their own words: it is halved, and not tried for ever."""
-    transport = GrpcTransport({Signal.TRACES: Failing(grpc.StatusCode[code], details)}, compress=False)
+    transport = GrpcTransport({Signal.TRACES: Failing(grpc.StatusCode[code], details)}, compressed=())
     assert isinstance(transport.send(Signal.TRACES, b""), Refused)
-    quota = GrpcTransport({Signal.TRACES: Failing(grpc.StatusCode[code], "quota")}, compress=False)
+    quota = GrpcTransport({Signal.TRACES: Failing(grpc.StatusCode[code], "quota")}, compressed=())
     assert isinstance(quota.send(Signal.TRACES, b""), Later)

@@ -146,20 +146,23 @@ def _exporter(signal: Signal, grpc: bool, endpoint: str | None) -> Any:
 
 
 def _destination(name: str, exporters: dict[Signal, Any], grpc: bool) -> Destination:
-    compress = _compress(urlsplit(name).hostname or "")
+    host = urlsplit(name).hostname or ""
+    compressed = frozenset(signal for signal in exporters if _is_compressed(signal, host))
     if grpc:
         from handrail_propagation.forward.grpc import GrpcTransport
 
-        return Destination(name, GrpcTransport(exporters, compress=compress))
+        return Destination(name, GrpcTransport(exporters, compressed=compressed))
     from handrail_propagation.forward.http import HttpTransport
 
-    return Destination(name, HttpTransport(exporters, compress=compress))
+    return Destination(name, HttpTransport(exporters, compressed=compressed))
 
 
-def _compress(host: str) -> bool:
-    """As `OTEL_EXPORTER_OTLP_COMPRESSION` says; where it is not set, whatever leaves this machine."""
-    said = os.environ.get("OTEL_EXPORTER_OTLP_COMPRESSION", "").strip().lower()
-    return said != "none" if said else host not in _LOOPBACK
+def _is_compressed(signal: Signal, host: str) -> bool:
+    """As the signal's variable says, else the one for all; where neither is set, whatever leaves this machine."""
+    for variable in (f"OTEL_EXPORTER_OTLP_{signal.name}_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"):
+        if said := os.environ.get(variable, "").strip().lower():
+            return said != "none"
+    return host not in _LOOPBACK
 
 
 def _public(url: str) -> str:

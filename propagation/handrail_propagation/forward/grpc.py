@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 import grpc
@@ -20,11 +21,17 @@ _TOO_LARGE: Final = re.compile(r"larger than max|exceeds (the )?maximum|length t
 
 
 class GrpcTransport:
-    """Calls the export services; `exporters` are our OTLP/gRPC exporters by signal, of which the channel is used."""
+    """Calls the export services; `exporters` are our OTLP/gRPC exporters by signal, of which the channel is used.
 
-    def __init__(self, exporters: dict[Signal, Any], *, compress: bool) -> None:
+    Requests of the signals in `compressed` are sent with gzip.
+    """
+
+    def __init__(self, exporters: dict[Signal, Any], *, compressed: Collection[Signal]) -> None:
         self._exporters = exporters
-        self._compression = grpc.Compression.Gzip if compress else grpc.Compression.NoCompression
+        self._compressions = {
+            signal: grpc.Compression.Gzip if signal in compressed else grpc.Compression.NoCompression
+            for signal in exporters
+        }
 
     @property
     def signals(self) -> frozenset[Signal]:
@@ -36,7 +43,10 @@ class GrpcTransport:
         exporter = self._exporters[signal]
         try:
             answer = exporter._client.Export(
-                body, timeout=exporter._timeout, metadata=exporter._headers, compression=self._compression
+                body,
+                timeout=exporter._timeout,
+                metadata=exporter._headers,
+                compression=self._compressions[signal],
             )
         except grpc.RpcError as error:
             return self._outcome(signal, exporter._endpoint, error)

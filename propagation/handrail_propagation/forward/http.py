@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
+from collections.abc import Collection
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -18,12 +19,12 @@ _GZIP_LEVEL: Final = 1
 class HttpTransport:
     """Posts export requests; `exporters` are stock OTLP/HTTP exporters by signal, of which only settings are used.
 
-    `compress` is for destinations where the exporter's own setting says nothing.
+    Requests of the signals in `compressed` are sent with gzip.
     """
 
-    def __init__(self, exporters: dict[Signal, Any], *, compress: bool) -> None:
+    def __init__(self, exporters: dict[Signal, Any], *, compressed: Collection[Signal]) -> None:
         self._clients = {signal: exporter._client for signal, exporter in exporters.items()}
-        self._compress = compress
+        self._compressed = compressed
         for client in self._clients.values():
             client._headers = {
                 key: value for key, value in client._headers.items() if key.lower() != "content-encoding"
@@ -38,7 +39,7 @@ class HttpTransport:
         """Send one request and wait for its answer."""
         client = self._clients[signal]
         headers = {"Content-Type": "application/x-protobuf", **client._headers}
-        if self._compress:
+        if signal in self._compressed:
             deflate = zlib.compressobj(_GZIP_LEVEL, wbits=31)
             body = deflate.compress(body) + deflate.flush()
             headers["Content-Encoding"] = "gzip"

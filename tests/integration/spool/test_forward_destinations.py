@@ -173,23 +173,31 @@ def test_a_connection_over_grpc_that_breaks_before_the_answer(tmp_path: Path) ->
     assert (total.delivered, total.pending, total.quarantined) == (total.recorded, 0, 0)
 
 
+@pytest.mark.parametrize(
+    "variable", ["OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"]
+)
 @pytest.mark.parametrize("destination", [FaultyDestination, FaultyGrpcDestination])
 def test_requests_are_compressed(
     destination: type[FaultyDestination | FaultyGrpcDestination],
+    variable: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Through a network that breaks after 30 kB, 100 kB of text arrive with `gzip`, and do not without."""
+    """Through a network that breaks after 30 kB, 100 kB of text arrive with `gzip`, and do not without.
+
+    What is said for spans alone goes before what is said for all signals.
+    """
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     record(tmp_path, 100, name="x" * 1000)
     with destination() as far, FaultProxy(far.endpoint) as proxy:
         proxy.set(cut_requests_after=30_000)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        monkeypatch.setenv(variable, "none")
         plain = Forwarder(tmp_path, [from_url(proxy.url, Config())])
         plain.start(once=True)
         wait_for(lambda: any(shipper.trouble for shipper in plain.shippers), "a broken connection")
         plain.stop()
         assert far.spans == []
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+        monkeypatch.setenv(variable, "gzip")
         deliver(tmp_path, proxy.url)
         assert len(far.spans) == len(far.events) == 100
     total = account(tmp_path).total
