@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from handrail_harness.cli.output import print_error
+from handrail_harness.cli.output import give_up_stdout, print_error
 from handrail_propagation.errors import HandrailError
 
 # One module per sub-command, each with a function (or an application of its own sub-commands) of that name. The
@@ -81,7 +81,11 @@ def _options(
 
 
 def run() -> None:
-    """Run the application; a `HandrailError` or a time-out becomes one line on stderr and exit status 2."""
+    """Run the application.
+
+    A `HandrailError`, a time-out, or what the operating system refuses (a full disk behind `>`, a file that may not be
+    read) becomes one line on stderr and exit status 2.
+    """
     if "--debug" in sys.argv[1:]:  # accepted anywhere on the line, as people type it at the end
         sys.argv[1:] = ["--debug", *(word for word in sys.argv[1:] if word != "--debug")]
     try:
@@ -90,6 +94,12 @@ def run() -> None:
         if os.environ.get("HANDRAIL_DEBUG"):
             raise
         print_error(str(error))
+        raise SystemExit(2) from None
+    except OSError as error:
+        if os.environ.get("HANDRAIL_DEBUG"):
+            raise
+        print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        give_up_stdout()
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -7,6 +7,7 @@ Results go to stdout, progress and errors to stderr. Colour follows NO_COLOR, FO
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,13 @@ def print_json(document: Any) -> None:
 def print_error(message: str) -> None:
     """Write `handrail: message` to stderr."""
     stderr.print(f"[bold red]handrail:[/] {escape(message)}")
+
+
+def give_up_stdout() -> None:
+    """Throw away what stdout has not taken yet: at its end the interpreter would try once more, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 @contextmanager

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from handrail_propagation.spool.record import Kind
+from handrail_propagation.spool.writer import Writer
 
 from .conftest import Cli
 
@@ -47,3 +52,21 @@ def test_a_command_loads_what_it_needs() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert "loaded: ['handrail_propagation']" in ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("spool", "status"), ("spool", "status", "--json")])
+def test_a_full_disk_behind_the_output_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """What cannot be written is said in a line, exit status 2; no traceback, and nothing more at the very end."""
+    Writer(tmp_path, b"").append(Kind.LOG, b"a record")
+    env = {**os.environ, "HANDRAIL_SPOOL_DIR": str(tmp_path)}
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "handrail_harness.cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=env,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (2, "handrail: [Errno 28] No space left on device\n")
