@@ -56,3 +56,11 @@ def test_parameters_of_any_length_have_a_file_each(tmp_path: Path) -> None:
     second(shaped("agent b\n"))
     assert first.path() != second.path()
     assert first.path().read_text(encoding="utf-8") == "agent a\n"
+
+
+def test_parameters_with_any_characters_have_a_file_each(tmp_path: Path) -> None:
+    """What no file's name may have is replaced, and tests that differ in nothing else stay apart."""
+    names = ("test_x[a-b]", "test_x[a/b]", "test_x[a b]", "test_x[ä-b]")
+    paths = [Golden(tmp_path / "test_x.py", name, update=False).path() for name in names]
+    assert len(set(paths)) == len(names)
+    assert paths[0].name == "test_x-a-b.txt"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FOLDER = "goldens"
 _DIFF = 40  # lines of a difference that are shown
 _STEM = 120  # characters of a file's name
+_TELLING = re.compile(
+    r"[A-Za-z0-9_.:\[\]-]*"
+)  # names that a file's name tells apart: `test_volumes[small-2]`
 
 
 class Golden:
@@ -64,7 +67,8 @@ class Golden:
         """Return the golden file of this test."""
         given = self._test + (f"-{name}" if name else "")
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", given).strip("-")
-        if len(stem) > _STEM:  # a file's name has at most 255 characters, a test's parameters may have more
+        # A file's name has at most 255 characters, a test's parameters may have more, and others: `a/b` is not `a-b`
+        if len(stem) > _STEM or not _TELLING.fullmatch(given):
             stem = f"{stem[:_STEM]}-{hashlib.sha256(given.encode()).hexdigest()[:8]}"
         return self._folder / f"{stem}.txt"
 
