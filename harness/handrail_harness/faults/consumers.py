@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from handrail_harness.stack.workers import Worker
 
 _ANSWER = 20.0  # seconds
 _ANYBODY = 1.0  # seconds, when it is not known who is there
+_AGAIN = (
+    1.0  # seconds until a command is said again: on Redis a worker that is "ready" may not listen quite yet
+)
 
 
 class Consumers:
@@ -27,13 +31,7 @@ class Consumers:
     def stop(self) -> None:
         """Tell them to take no more messages; those that they have taken already are theirs."""
         if not self._given:
-            self._nodes = [
-                node
-                for node, queues in (
-                    self._app.control.inspect(timeout=_ANYBODY).active_queues() or {}
-                ).items()
-                if any(one["name"] == self.queue for one in queues)
-            ]
+            self._nodes = self._who() or self._who()
         self._tell("cancel_consumer")
 
     def go_on(self) -> None:
@@ -44,20 +42,27 @@ class Consumers:
         """Close the connections to the broker."""
         self._app.close()
 
+    def _who(self) -> list[str]:
+        """Return the workers that say that they consume the queue."""
+        answers = self._app.control.inspect(timeout=_ANYBODY).active_queues() or {}
+        return [node for node, queues in answers.items() if any(one["name"] == self.queue for one in queues)]
+
     def _tell(self, command: str) -> None:
-        if not self._nodes:
-            return
+        """Say a command, which may be heard twice, until all have answered it."""
         control: Any = self._app.control
-        replies = control.broadcast(
-            command,
-            arguments={"queue": self.queue},
-            destination=self._nodes,
-            reply=True,
-            timeout=_ANSWER,
-            limit=len(self._nodes),
-        )
-        answered = {node for reply in replies or () for node, said in reply.items() if "ok" in said}
-        if silent := set(self._nodes) - answered:
+        silent = set(self._nodes)
+        deadline = time.monotonic() + _ANSWER
+        while silent and time.monotonic() < deadline:
+            replies = control.broadcast(
+                command,
+                arguments={"queue": self.queue},
+                destination=sorted(silent),
+                reply=True,
+                timeout=_AGAIN,
+                limit=len(silent),
+            )
+            silent -= {node for reply in replies or () for node, said in reply.items() if "ok" in said}
+        if silent:
             raise StackError(
                 f"worker {', '.join(sorted(silent))} did not answer {command} for queue {self.queue} within "
                 f"{_ANSWER:g} s; is it running, with remote control enabled?"
