@@ -30,13 +30,12 @@ def ledgers_for(folder: Path, destinations: Sequence[str], files: Files) -> list
     is_full = False
     for name in destinations:
         ledger = known.pop(path_of(folder, name), None)
-        if ledger is not None:
-            ledger.destination = name
-        else:
-            ledger = replace(furthest_behind, destination=name, writers=dict(furthest_behind.writers))
-            ledger.ended = list(furthest_behind.ended)
-            ledger.finished = replace(furthest_behind.finished)
-            is_full = not _saved(ledger, folder, files) or is_full
+        is_new = ledger is None
+        if ledger is None:
+            ledger = furthest_behind.copy()
+        ledger.destination = name  # one that could not be read has the name of its file
+        if is_new and not _saved(ledger, folder, files):
+            is_full = True
         ledgers.append(ledger)
     if is_full:
         return ledgers

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,6 +81,12 @@ class Ledger:
     def delivered(self) -> int:
         """Records that the destination has acknowledged, of all writers."""
         return self.finished.delivered + sum(entry.delivered for entry in self.writers.values())
+
+    def copy(self) -> Ledger:
+        """Return one that goes on by itself."""
+        return replace(
+            self, writers=dict(self.writers), finished=replace(self.finished), ended=list(self.ended)
+        )
 
     def finish(self, writer: int) -> None:
         """Add a writer that is gone to the totals, and forget it."""

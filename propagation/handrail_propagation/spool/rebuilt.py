@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from handrail_propagation.spool import segments as names
@@ -81,9 +80,9 @@ def _carried(folder: Path, writer: int) -> int:
 
 def _finished(others: Sequence[Ledger], present: dict[int, list[SegmentFile]]) -> Totals:
     """A writer of which nothing is left is finished at all destinations: another one's ledger knows of it."""
-    for other in others:
-        copy = replace(other, writers=dict(other.writers), finished=replace(other.finished))
-        for writer in other.writers.keys() - present.keys():
-            copy.finish(writer)
-        return copy.finished
-    return Totals()
+    if not others:
+        return Totals()
+    copy = others[0].copy()
+    for writer in others[0].writers.keys() - present.keys():
+        copy.finish(writer)
+    return copy.finished
