@@ -14,9 +14,8 @@ from handrail_harness.stack.workers import Worker
 
 _ANSWER = 20.0  # seconds
 _ANYBODY = 1.0  # seconds, when it is not known who is there
-_AGAIN = (
-    1.0  # seconds until a command is said again: on Redis a worker that is "ready" may not listen quite yet
-)
+# Seconds until a command is said again: on Redis a worker that is "ready" may not listen quite yet.
+_AGAIN = 1.0
 
 
 class Consumers:
@@ -31,7 +30,7 @@ class Consumers:
     def stop(self) -> None:
         """Tell them to take no more messages; those that they have taken already are theirs."""
         if not self._given:
-            self._nodes = self._who() or self._who()
+            self._nodes = self._who() or self._who()  # as for _AGAIN
         self._tell("cancel_consumer")
 
     def go_on(self) -> None:

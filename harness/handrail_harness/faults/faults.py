@@ -93,7 +93,8 @@ class Faults(Injector):
         """Hold every message that comes to a queue from now on; `Held` has the verbs for what is held.
 
         `workers` are those that consume the queue; when they are not given, all workers on the broker are asked, which
-        takes a second. Raises `StackError` when one of them does not stop taking messages.
+        takes a second, or two when none says that it does. Raises `StackError` when one of them does not stop taking
+        messages.
         """
         # A session of the pytest plugin starts its worker with its first run, and that one would not know of this.
         if not workers and (use := getattr(self.stack, "use", None)) is not None:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 FOLDER = "goldens"
 _DIFF = 40  # lines of a difference that are shown
 _STEM = 120  # characters of a file's name
-_TELLING = re.compile(
-    r"[A-Za-z0-9_.:\[\]-]*"
-)  # names that a file's name tells apart: `test_volumes[small-2]`
+# Names that a file's name tells apart: `test_volumes[small-2]`.
+_TELLING = re.compile(r"[A-Za-z0-9_.:\[\]-]*")
 
 
 class Golden:
