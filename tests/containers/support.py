@@ -7,8 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from handrail_harness.forest import Forest, build
 from handrail_harness.sources import Source
 from handrail_harness.stack.workers import Worker
 from handrail_propagation import conventions as names
+
+from ..support.waiting import wait_for
 
 APPS = Path(__file__).parent / "apps"
 STARTS = {"planner": 1, "scout": 1, "scribe": 3}
@@ -94,14 +95,6 @@ class Fleet:
         """Stop the workers, warm, all at the same time."""
         with ThreadPoolExecutor() as threads:
             list(threads.map(Worker.stop, self.workers))
-
-
-def wait_for(condition: Callable[[], bool], *, what: str, timeout: float = 60.0) -> None:
-    """Wait until the condition is true; fails with `what` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
-        time.sleep(0.05)
 
 
 def forest_of_run(source: Source, run_id: str, *, starts: int = sum(STARTS.values())) -> Forest:

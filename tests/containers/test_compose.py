@@ -27,7 +27,8 @@ from handrail_harness.stack.redis_container import REDIS_IMAGE
 from handrail_harness.stack.server import free_port
 from handrail_propagation import conventions as names
 
-from .support import Fleet, docker_leftovers, forest_of_run, wait_for
+from ..support.waiting import wait_for
+from .support import Fleet, docker_leftovers, forest_of_run
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"

@@ -17,7 +17,8 @@ from handrail_harness.spans import Span
 from handrail_harness.stack.containers import ContainerStack
 from handrail_propagation import conventions as names
 
-from .support import STARTS, WAKES, Fleet, forest_of_run, handrail, wait_for
+from ..support.waiting import wait_for
+from .support import STARTS, WAKES, Fleet, forest_of_run, handrail
 
 pytestmark = pytest.mark.containers
 

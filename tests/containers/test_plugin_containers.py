@@ -15,7 +15,8 @@ import pytest
 from handrail_harness.testing.leftovers import containers_of
 
 from ..support.processes import alive
-from .support import handrail, wait_for
+from ..support.waiting import wait_for
+from .support import handrail
 
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.containers, pytest.mark.integration]

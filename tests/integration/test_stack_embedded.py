@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -23,19 +21,14 @@ from handrail_harness.stack.embedded import without_proxy
 from handrail_harness.stack.server import free_port
 from handrail_propagation.config import Config
 
+from ..support.waiting import wait_for
+
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HANDRAIL_REDIS_URL", raising=False)
-
-
-def wait_for(condition: Callable[[], bool], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
 
 
 def test_environ_is_all_that_a_process_needs(tmp_path: Path) -> None:

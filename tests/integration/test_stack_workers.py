@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +23,7 @@ from handrail_harness.stack.server import free_port
 from handrail_harness.stack.workers import Worker
 
 from ..support.closing import close_app
+from ..support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -42,13 +42,6 @@ def add(a, b, until=""):
         time.sleep(0.02)
     return a + b
 """
-
-
-def wait_for(condition: Callable[[], bool], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,10 @@ from handrail_harness.stack.process import Child
 from handrail_harness.stack.redis import RedisServer, find_executable
 from handrail_harness.stack.server import free_port
 
+from ..support.waiting import wait_for
+
 MASTER = "mymaster"
 SLOTS = 16384
-
-
-def wait_for(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    """Wait until a condition is true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
-        time.sleep(0.05)
 
 
 def make_certificate(folder: Path) -> ServerCertificate:

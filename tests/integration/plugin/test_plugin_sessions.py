@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from handrail_harness.testing.databases import CLAIM
 from handrail_harness.testing.leftovers import SESSION_VARIABLE
 
 from ...support.processes import alive
+from ...support.waiting import wait_for
 from .conftest import Project
 
 pytest_plugins = ["pytester"]
@@ -84,13 +84,6 @@ def own_temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     return folder
-
-
-def wait_for(condition: Callable[[], bool], *, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
 
 
 def test_unused_costs_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

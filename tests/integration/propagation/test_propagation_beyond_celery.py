@@ -23,7 +23,7 @@ from handrail_propagation import conventions as names
 from handrail_propagation import instrument, run_context, tracer
 from handrail_propagation.integrations import kombu, redis_streams
 
-from ..topologies import wait_for
+from ...support.waiting import wait_for
 from .conftest import Scene, consumers, over
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "beyond-celery.md"

@@ -46,7 +46,7 @@ from handrail_propagation.spool.rebuilt import load_all
 from handrail_propagation.spool.record import Kind
 from handrail_propagation.spool.writer import Writer
 
-from ..topologies import wait_for
+from ...support.waiting import wait_for
 from .conftest import PATIENCE
 
 pytestmark = pytest.mark.integration
